@@ -1,0 +1,14 @@
+//! What trainer and device must agree on, bit for bit.
+//!
+//! Bytes in, values out: no files, no network engine. A photograph passes through the modules in
+//! this order: [`photo`] decodes it, [`preprocess`] makes the network's input, [`mask`] and
+//! [`reading`] interpret what the network answers, [`risk`] turns that into one probability;
+//! [`manifest`] says how for a given model, and [`metrics`] says how well.
+
+pub mod manifest;
+pub mod mask;
+pub mod metrics;
+pub mod photo;
+pub mod preprocess;
+pub mod reading;
+pub mod risk;

@@ -1,0 +1,9 @@
+//! Examines fundus photographs: bundle in, photograph in, result and picture out.
+
+pub mod bundle;
+pub mod cli;
+pub mod display;
+pub mod engine;
+pub mod exam;
+pub mod quality;
+pub mod screen;

@@ -1,0 +1,2 @@
+//! `edge-infer`.
+fn main() {}

@@ -1,0 +1,11 @@
+//! Trains the multi-task glaucoma network of Pascal et al. 2022, evaluates it, exports a bundle.
+
+pub mod adam;
+pub mod cli;
+pub mod dataset;
+pub mod evaluation;
+pub mod export;
+pub mod loss;
+pub mod network;
+pub mod strategy;
+pub mod training;

@@ -1,0 +1,4 @@
+//! Multi-task strategies.
+
+pub mod aggregated;
+pub mod independent;

@@ -1,0 +1,4 @@
+//! The training loop.
+
+pub mod checkpoint;
+pub mod log;
