@@ -1,1 +1,254 @@
-//! Placeholder.
+//! The four task losses, from logits, over the labelled images of a batch only.
+
+use crate::network::Task;
+use crate::network::layers::{elements, read};
+use candle_core::{CpuStorage, CustomOp3, Layout, Shape, Tensor};
+use rayon::prelude::*;
+
+const NAME: &str = "loss";
+
+/// Why a loss could not be taken.
+#[derive(Debug, thiserror::Error)]
+pub enum LossError {
+    /// No image of the batch carries a label of the task: there is nothing to learn from it.
+    #[error("{}: no image of the batch is labelled", .0.name())]
+    Unlabelled(Task),
+    /// Logits, values and weights do not belong together.
+    #[error("{}: logits {logits:?}, values {values:?} and weights {weights:?} do not fit", task.name())]
+    Shapes {
+        /// Whose loss.
+        task: Task,
+        /// (B, ...).
+        logits: Vec<usize>,
+        /// As the logits.
+        values: Vec<usize>,
+        /// (B).
+        weights: Vec<usize>,
+    },
+    /// A tensor operation failed.
+    #[error("loss: {0}")]
+    Tensor(#[from] candle_core::Error),
+}
+
+/// The task's loss as a scalar tensor: the mean over the elements of the images whose weight is
+/// not zero, each image counted with its weight.
+///
+/// `logits` and `values` have one shape, (B) or (B, 1, S, S); `weights` is (B). With z a logit,
+/// p = sigmoid(z), t the value:
+/// * glaucoma: focal loss with gamma 2 (Lin et al. 2017), (1 - p_t)^2 BCE with p_t = exp(-BCE);
+/// * disc, cup: BCE = max(z, 0) - z t + log(1 + exp(-|z|)), finite for every finite logit;
+/// * fovea: |p - t|, with gradient 0 where p = t.
+pub fn masked_loss(
+    task: Task,
+    logits: &Tensor,
+    values: &Tensor,
+    weights: &Tensor,
+) -> Result<Tensor, LossError> {
+    if logits.dims() != values.dims()
+        || logits.dims().first() != weights.dims().first()
+        || weights.rank() != 1
+    {
+        return Err(LossError::Shapes {
+            task,
+            logits: logits.dims().to_vec(),
+            values: values.dims().to_vec(),
+            weights: weights.dims().to_vec(),
+        });
+    }
+    let weights = weights.contiguous()?;
+    let labelled = read(NAME, &weights, |weights| weights.iter().any(|w| *w != 0.0))?;
+    if !labelled {
+        return Err(LossError::Unlabelled(task));
+    }
+    let op = MaskedLoss { task };
+    Ok(logits.contiguous()?.apply_op3(&values.contiguous()?, &weights, op)?)
+}
+
+struct MaskedLoss {
+    task: Task,
+}
+
+impl CustomOp3 for MaskedLoss {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn cpu_fwd(
+        &self,
+        logits: &CpuStorage,
+        logits_layout: &Layout,
+        values: &CpuStorage,
+        values_layout: &Layout,
+        weights: &CpuStorage,
+        weights_layout: &Layout,
+    ) -> candle_core::Result<(CpuStorage, Shape)> {
+        let logits = elements(NAME, logits, logits_layout)?;
+        let values = elements(NAME, values, values_layout)?;
+        let weights = elements(NAME, weights, weights_layout)?;
+        let each = logits.len() / weights.len();
+        let sums: Vec<f64> = logits
+            .par_chunks(each)
+            .zip(values.par_chunks(each))
+            .zip(weights)
+            .map(|((logits, values), &weight)| {
+                // An image without label may carry any value, NaN included: it is not looked at.
+                if weight == 0.0 {
+                    return 0.0;
+                }
+                let losses = logits.iter().zip(values);
+                let sum: f64 = losses.map(|(&z, &t)| f64::from(element(self.task, z, t).0)).sum();
+                sum * f64::from(weight)
+            })
+            .collect();
+        let loss = sums.iter().sum::<f64>() / total(weights, each);
+        Ok((CpuStorage::F32(vec![loss as f32]), Shape::from(())))
+    }
+
+    fn bwd(
+        &self,
+        logits: &Tensor,
+        values: &Tensor,
+        weights: &Tensor,
+        _loss: &Tensor,
+        gradient: &Tensor,
+    ) -> candle_core::Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+        let outer = f64::from(gradient.to_scalar::<f32>()?);
+        let mut to_logits = vec![0.0; logits.elem_count()];
+        read(NAME, logits, |logits| {
+            read(NAME, values, |values| {
+                read(NAME, weights, |weights| {
+                    let each = logits.len() / weights.len();
+                    let scale = outer / total(weights, each);
+                    to_logits
+                        .par_chunks_mut(each)
+                        .zip(logits.par_chunks(each).zip(values.par_chunks(each)))
+                        .zip(weights)
+                        .filter(|(_, weight)| **weight != 0.0)
+                        .for_each(|((to, (logits, values)), &weight)| {
+                            let scale = (scale * f64::from(weight)) as f32;
+                            for ((to, &z), &t) in to.iter_mut().zip(logits).zip(values) {
+                                *to = scale * element(self.task, z, t).1;
+                            }
+                        });
+                })
+            })
+        })???;
+        Ok((Some(Tensor::from_vec(to_logits, logits.shape(), logits.device())?), None, None))
+    }
+}
+
+/// Number of elements that count, weighted.
+fn total(weights: &[f32], each: usize) -> f64 {
+    weights.iter().map(|&w| f64::from(w)).sum::<f64>() * each as f64
+}
+
+/// Loss of one element and its derivative by the logit.
+#[inline]
+fn element(task: Task, z: f32, t: f32) -> (f32, f32) {
+    let tail = (-z.abs()).exp();
+    let p = if z >= 0.0 { 1.0 / (1.0 + tail) } else { tail / (1.0 + tail) };
+    // Positive part by comparison: `max` would hide a NaN.
+    let positive = if z < 0.0 { 0.0 } else { z };
+    let bce = positive - z * t + tail.ln_1p();
+    match task {
+        Task::Disc | Task::Cup => (bce, p - t),
+        Task::Glaucoma => {
+            // 1 - p_t, without cancellation where p_t is close to 1.
+            let miss = -(-bce).exp_m1();
+            let hit = (-bce).exp();
+            (miss * miss * bce, (miss * miss + 2.0 * bce * miss * hit) * (p - t))
+        }
+        Task::Fovea => {
+            let off = p - t;
+            let slope = if z >= 0.0 { p * (tail / (1.0 + tail)) } else { p / (1.0 + tail) };
+            let sign = if off > 0.0 {
+                1.0
+            } else if off < 0.0 {
+                -1.0
+            } else {
+                0.0 * off
+            };
+            (off.abs(), sign * slope)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use candle_core::{Device, Var};
+
+    fn loss_and_gradient(task: Task, z: &[f32], t: &[f32], w: &[f32]) -> (f32, Vec<f32>) {
+        let device = Device::Cpu;
+        let shape = (w.len(), 1, 1, z.len() / w.len());
+        let z = Var::from_vec(z.to_vec(), shape, &device).unwrap();
+        let t = Tensor::from_vec(t.to_vec(), shape, &device).unwrap();
+        let w = Tensor::from_vec(w.to_vec(), w.len(), &device).unwrap();
+        let loss = masked_loss(task, &z, &t, &w).unwrap();
+        let grads = loss.backward().unwrap();
+        let grad = grads.get(z.as_tensor()).unwrap().flatten_all().unwrap();
+        (loss.to_scalar().unwrap(), grad.to_vec1().unwrap())
+    }
+
+    #[test]
+    fn derivatives_agree_with_differences_in_double_precision() {
+        let exact = |task: Task, z: f64, t: f64| -> f64 {
+            let p = 1.0 / (1.0 + (-z).exp());
+            let bce = z.max(0.0) - z * t + (-z.abs()).exp().ln_1p();
+            match task {
+                Task::Glaucoma => (1.0 - (-bce).exp()).powi(2) * bce,
+                Task::Disc | Task::Cup => bce,
+                Task::Fovea => (p - t).abs(),
+            }
+        };
+        for task in Task::ALL {
+            for z in [-12.0f32, -3.0, -0.4, 0.0, 0.3, 2.5, 9.0] {
+                for t in [0.0f32, 1.0, 0.3] {
+                    let (loss, slope) = element(task, z, t);
+                    let (z, t) = (f64::from(z), f64::from(t));
+                    let wanted = exact(task, z, t);
+                    assert!((f64::from(loss) - wanted).abs() < 1e-6 * (1.0 + wanted));
+                    let numeric = (exact(task, z + 1e-5, t) - exact(task, z - 1e-5, t)) / 2e-5;
+                    assert!(
+                        (f64::from(slope) - numeric).abs() < 1e-5 * (1.0 + numeric.abs()),
+                        "{task:?} at {z}, {t}: {slope} {numeric}"
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn extreme_logits_stay_finite() {
+        for task in Task::ALL {
+            for z in [-1e30f32, -200.0, 200.0, 1e30] {
+                for t in [0.0f32, 1.0] {
+                    let (loss, slope) = element(task, z, t);
+                    assert!(loss.is_finite() && slope.is_finite(), "{task:?} {z} {t}");
+                }
+            }
+            assert!(element(task, f32::NAN, 0.0).0.is_nan());
+        }
+    }
+
+    #[test]
+    fn unlabelled_images_neither_count_nor_learn() {
+        let (z, t) = ([0.5, -1.0, 3.0, 0.2], [1.0, 0.0, f32::NAN, 7.0]);
+        for task in Task::ALL {
+            let (alone, grad_alone) = loss_and_gradient(task, &z[..2], &t[..2], &[1.0]);
+            let (both, grad) = loss_and_gradient(task, &z, &t, &[1.0, 0.0]);
+            assert_eq!(alone, both);
+            assert_eq!(grad[..2], grad_alone[..]);
+            assert_eq!(grad[2..], [0.0, 0.0]);
+        }
+        let device = Device::Cpu;
+        let z = Tensor::new(&[0.5f32, 0.1], &device).unwrap();
+        let none = Tensor::new(&[0.0f32, 0.0], &device).unwrap();
+        let refused = masked_loss(Task::Glaucoma, &z, &z, &none);
+        assert!(matches!(refused, Err(LossError::Unlabelled(Task::Glaucoma))));
+        let short = Tensor::new(&[1.0f32], &device).unwrap();
+        let refused = masked_loss(Task::Glaucoma, &z, &z, &short);
+        assert!(matches!(refused, Err(LossError::Shapes { .. })));
+    }
+}

@@ -1,0 +1,196 @@
+//! Convolution as the network uses it: 3x3 with padding 1, or 1x1; stride 1, with bias.
+
+use super::conv_kernel::{self, PackedWeights, Sizes};
+use super::{elements, pointwise, read};
+use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor};
+
+const NAME: &str = "conv2d";
+
+/// Convolves `x` (B, I, H, W) with `weight` (O, I, 3, 3), padding 1, or (O, I, 1, 1), and adds
+/// `bias` (O); gives (B, O, H, W).
+///
+/// All three get gradients, `x` only where something before it can use it: the first layer's
+/// images cost nothing.
+pub fn conv2d(x: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<Tensor> {
+    x.contiguous()?.apply_op3(weight, bias, Conv2d)
+}
+
+struct Conv2d;
+
+fn sizes(x: &Shape, weight: &Shape) -> Result<(Sizes, usize)> {
+    let (batch, inputs, height, width) = x.dims4()?;
+    let (outputs, weight_inputs, kernel, kernel_width) = weight.dims4()?;
+    if inputs != weight_inputs || kernel != kernel_width || (kernel != 3 && kernel != 1) {
+        candle_core::bail!("{NAME}: input {x:?} does not fit weight {weight:?}");
+    }
+    Ok((Sizes { batch, inputs, outputs, height, width }, kernel))
+}
+
+impl CustomOp3 for Conv2d {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn cpu_fwd(
+        &self,
+        x: &CpuStorage,
+        x_layout: &Layout,
+        weight: &CpuStorage,
+        weight_layout: &Layout,
+        bias: &CpuStorage,
+        bias_layout: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let (sizes, kernel) = sizes(x_layout.shape(), weight_layout.shape())?;
+        let x = elements(NAME, x, x_layout)?;
+        let weight = elements(NAME, weight, weight_layout)?;
+        let bias = elements(NAME, bias, bias_layout)?;
+        if bias.len() != sizes.outputs {
+            candle_core::bail!("{NAME}: {} biases for {} channels", bias.len(), sizes.outputs);
+        }
+        let y = if kernel == 3 {
+            let packed = PackedWeights::forward(weight, sizes.outputs, sizes.inputs);
+            conv_kernel::convolve(x, &packed, Some(bias), sizes)
+        } else {
+            pointwise::forward(x, weight, bias, sizes)
+        };
+        let shape = (sizes.batch, sizes.outputs, sizes.height, sizes.width);
+        Ok((CpuStorage::F32(y), shape.into()))
+    }
+
+    fn bwd(
+        &self,
+        x: &Tensor,
+        weight: &Tensor,
+        bias: &Tensor,
+        _y: &Tensor,
+        gradient: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+        let (sizes, kernel) = sizes(x.shape(), weight.shape())?;
+        let gradient = gradient.contiguous()?;
+        let grads = read(NAME, &gradient, |g| -> Result<_> {
+            let to_x = if x.track_op() {
+                Some(read(NAME, weight, |w| input_gradient(w, g, sizes, kernel))?)
+            } else {
+                None
+            };
+            let to_weight = read(NAME, x, |x| match kernel {
+                3 => conv_kernel::weight_gradient(x, g, sizes),
+                _ => pointwise::weight_gradient(x, g, sizes),
+            })?;
+            let to_bias = conv_kernel::bias_gradient(g, sizes.outputs, sizes.height * sizes.width);
+            Ok((to_x, to_weight, to_bias))
+        })??;
+        let device = x.device();
+        let to_x = grads.0.map(|values| Tensor::from_vec(values, x.shape(), device)).transpose()?;
+        let to_weight = Tensor::from_vec(grads.1, weight.shape(), device)?;
+        let to_bias = Tensor::from_vec(grads.2, bias.shape(), device)?;
+        Ok((to_x, Some(to_weight), Some(to_bias)))
+    }
+}
+
+fn input_gradient(weight: &[f32], gradient: &[f32], sizes: Sizes, kernel: usize) -> Vec<f32> {
+    if kernel == 1 {
+        return pointwise::input_gradient(weight, gradient, sizes);
+    }
+    let packed = PackedWeights::transposed(weight, sizes.outputs, sizes.inputs);
+    let turned = Sizes { inputs: sizes.outputs, outputs: sizes.inputs, ..sizes };
+    conv_kernel::convolve(gradient, &packed, None, turned)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::super::check::{noise, numeric_gradients};
+    use super::*;
+    use candle_core::{Device, Var};
+
+    /// The definition, in f64: (x, w, b) -> y.
+    fn direct(x: &[f32], w: &[f32], b: &[f32], s: Sizes, kernel: usize) -> Vec<f64> {
+        let (h, wd, pad) = (s.height as isize, s.width as isize, (kernel / 2) as isize);
+        let mut y = Vec::new();
+        for (n, o) in (0..s.batch).flat_map(|n| (0..s.outputs).map(move |o| (n, o))) {
+            for (py, px) in (0..h).flat_map(|py| (0..wd).map(move |px| (py, px))) {
+                let mut sum = f64::from(b[o]);
+                for i in 0..s.inputs {
+                    for t in 0..kernel * kernel {
+                        let qy = py + (t / kernel) as isize - pad;
+                        let qx = px + (t % kernel) as isize - pad;
+                        if (0..h).contains(&qy) && (0..wd).contains(&qx) {
+                            let at = ((n * s.inputs + i) as isize * h + qy) * wd + qx;
+                            let weight = w[(o * s.inputs + i) * kernel * kernel + t];
+                            sum += f64::from(x[at as usize]) * f64::from(weight);
+                        }
+                    }
+                }
+                y.push(sum);
+            }
+        }
+        y
+    }
+
+    #[test]
+    fn forward_agrees_with_the_definition() {
+        // Odd sizes, channel counts off the block size, more channels than a pass, several tiles.
+        for (batch, inputs, outputs, height, width, kernel) in [
+            (2, 3, 5, 7, 9, 3),
+            (1, 70, 9, 5, 3, 3),
+            (1, 4, 4, 1, 1, 3),
+            (1, 20, 3, 40, 60, 3),
+            (2, 1, 8, 2, 33, 3),
+            (2, 6, 2, 5, 4, 1),
+        ] {
+            let s = Sizes { batch, inputs, outputs, height, width };
+            let device = Device::Cpu;
+            let x = noise((batch, inputs, height, width), 1);
+            let w = noise((outputs, inputs, kernel, kernel), 2);
+            let b = noise(outputs, 3);
+            let y = conv2d(&x, &w, &b).unwrap();
+            let flat = |t: &Tensor| t.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+            let wanted = direct(&flat(&x), &flat(&w), &flat(&b), s, kernel);
+            assert!(y.device().same_device(&device));
+            for (got, wanted) in flat(&y).iter().zip(&wanted) {
+                assert!((f64::from(*got) - wanted).abs() < 1e-5 * (1.0 + wanted.abs()), "{s:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn gradients_agree_with_finite_differences() {
+        for (batch, inputs, outputs, height, width, kernel) in
+            [(2, 3, 4, 5, 6, 3), (3, 2, 1, 4, 4, 1), (2, 5, 9, 3, 3, 3)]
+        {
+            let x = noise((batch, inputs, height, width), 4);
+            let w = noise((outputs, inputs, kernel, kernel), 5);
+            let b = noise(outputs, 6);
+            // Bilinear, so a step of one is exact.
+            numeric_gradients(&[x, w, b], 1.0, 1e-4, |v| conv2d(&v[0], &v[1], &v[2]).unwrap());
+        }
+    }
+
+    #[test]
+    fn the_weight_gradient_does_not_depend_on_the_threads() {
+        let (x, g) = (noise((4, 24, 33, 31), 7), noise((4, 16, 33, 31), 8));
+        let s = Sizes { batch: 4, inputs: 24, outputs: 16, height: 33, width: 31 };
+        let run = |threads| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            pool.install(|| {
+                read("test", &x, |x| read("test", &g, |g| conv_kernel::weight_gradient(x, g, s)))
+                    .unwrap()
+                    .unwrap()
+            })
+        };
+        let one = run(1);
+        assert_eq!(one, run(2));
+        assert_eq!(one, run(5));
+    }
+
+    #[test]
+    fn images_get_no_gradient() {
+        let x = noise((1, 3, 4, 4), 1);
+        let w = Var::from_tensor(&noise((2, 3, 3, 3), 2)).unwrap();
+        let b = Var::from_tensor(&noise(2, 3)).unwrap();
+        let y = conv2d(&x, &w, &b).unwrap();
+        let grads = y.sum_all().unwrap().backward().unwrap();
+        assert!(grads.get(&x).is_none() && grads.get(w.as_tensor()).is_some());
+    }
+}
