@@ -4,6 +4,9 @@ pub mod layers;
 pub mod unet;
 pub mod vgg;
 
+#[cfg(test)]
+mod golden;
+
 pub use unet::UNet;
 
 use candle_core::Tensor;

@@ -1,0 +1,57 @@
+//! Times a training step: each task in turn forward, backward and its own Adam, as MTL-IO does.
+//!
+//! `cargo run --release -p host-train --example network_step -- [width] [side] [batch] [steps]`
+//! prints seconds of each step and the peak memory; threads as in `RAYON_NUM_THREADS`.
+
+use anyhow::Result;
+use candle_core::{DType, Device, Tensor};
+use host_train::adam::{Adam, AdamConfig};
+use host_train::loss::masked_loss;
+use host_train::network::{Mode, NetworkConfig, Task, UNet};
+use std::time::Instant;
+
+fn main() -> Result<()> {
+    let argument = |at: usize, default: f64| -> Result<f64> {
+        Ok(std::env::args().nth(at).map(|text| text.parse()).transpose()?.unwrap_or(default))
+    };
+    let (width, side) = (argument(1, 0.25)?, argument(2, 256.0)? as usize);
+    let (batch, steps) = (argument(3, 8.0)? as usize, argument(4, 5.0)? as usize);
+    let device = Device::Cpu;
+    let net = UNet::new(&NetworkConfig { width, ..NetworkConfig::default() }, 1, &device)?;
+    let new_adam = |_| Adam::new(net.parameters(), AdamConfig::default());
+    let mut optimisers: Vec<Adam> = Task::ALL.into_iter().map(new_adam).collect();
+    let count = batch * 3 * side * side;
+    let pixels: Vec<f32> = (0..count).map(|i| (i * 7919 % 1009) as f32 / 1009.0).collect();
+    let images = Tensor::from_vec(pixels, (batch, 3, side, side), &device)?;
+    let weights = Tensor::ones(batch, DType::F32, &device)?;
+    for step in 0..steps {
+        let start = Instant::now();
+        let mut parts = [0.0; 3];
+        for (task, adam) in Task::ALL.into_iter().zip(&mut optimisers) {
+            let mut clock = Instant::now();
+            let mut lap = |part: &mut f64| {
+                *part += clock.elapsed().as_secs_f64();
+                clock = Instant::now();
+            };
+            let outputs =
+                net.forward(&images, &[task], Mode::Train { dropout_seed: step as u64 })?;
+            let logits = outputs.logits(task).ok_or_else(|| anyhow::anyhow!("no logits"))?;
+            let values = (logits.detach() * 0.0)?;
+            let loss = masked_loss(task, logits, &values, &weights)?;
+            lap(&mut parts[0]);
+            let gradients = loss.backward()?;
+            lap(&mut parts[1]);
+            adam.step(&gradients, 1e-4)?;
+            lap(&mut parts[2]);
+        }
+        let [forward, backward, adam] = parts;
+        let total = start.elapsed().as_secs_f64();
+        println!(
+            "step {step}: {total:.3} s (forward {forward:.3}, backward {backward:.3}, Adam {adam:.3})"
+        );
+    }
+    if let Ok(status) = std::fs::read_to_string("/proc/self/status") {
+        status.lines().filter(|line| line.starts_with("VmHWM")).for_each(|line| println!("{line}"));
+    }
+    Ok(())
+}
