@@ -1,1 +1,464 @@
-//! Placeholder.
+//! Everything about a model that is not a weight; travels as JSON in the ONNX `metadata_props`.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::preprocess::InputContract;
+use crate::risk::{OperatingPoint, VcdrModel};
+
+/// Key of the ONNX `metadata_props` entry whose value is the whole manifest as one JSON string.
+pub const METADATA_KEY: &str = "glaucoma.manifest";
+
+/// The manifest format this code reads and writes.
+pub const FORMAT: u32 = 1;
+
+/// What trainer and device must agree on about one model.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Manifest {
+    /// Format of this manifest: [`FORMAT`].
+    pub format: u32,
+    /// The model's name, as shown beside a result.
+    pub name: String,
+    /// The model's version, as shown beside a result.
+    pub version: String,
+    /// Day of export, `YYYY-MM-DD`.
+    pub created: String,
+    /// The network's shape and training strategy.
+    pub network: NetworkFacts,
+    /// Arithmetic of the graph.
+    pub precision: Precision,
+    /// From photograph to network input.
+    pub input: InputContract,
+    /// Names of the graph's outputs.
+    pub outputs: OutputNames,
+    /// From maps to disc, cup and fovea.
+    pub decoding: Decoding,
+    /// Bounds beyond which a reading contradicts anatomy.
+    pub anatomy: Anatomy,
+    /// Bounds beyond which a photograph is not gradable.
+    pub quality: QualityLimits,
+    /// From cup-to-disc ratio to probability.
+    pub vcdr_model: VcdrModel,
+    /// When to refer.
+    pub operating_point: OperatingPoint,
+    /// Where the weights come from.
+    pub provenance: Provenance,
+    /// What the model was measured on, with the figures.
+    pub certificates: Vec<Certificate>,
+}
+
+/// The network's shape and training strategy.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NetworkFacts {
+    /// Encoder: `vgg13` or `vgg16`.
+    pub encoder: String,
+    /// Multiplier of the paper's channel counts (1.0 = 64 to 512).
+    pub width: f64,
+    /// Trained parameters.
+    pub parameters: u64,
+    /// Task balancing in training: `independent` (MTL-IO), `aggregated`, ...
+    pub strategy: String,
+}
+
+/// Arithmetic of the graph.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Precision {
+    /// 32-bit floating point.
+    F32,
+    /// 8-bit integers, as QuantizeLinear / DequantizeLinear pairs.
+    Int8Qdq,
+}
+
+/// Names of the graph's outputs, all probabilities.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OutputNames {
+    /// The classifier head, `[1, 1]`.
+    pub glaucoma: String,
+    /// The disc map, `[1, 1, side, side]`.
+    pub disc: String,
+    /// The cup map, `[1, 1, side, side]`.
+    pub cup: String,
+    /// The fovea map, `[1, 1, side, side]`.
+    pub fovea: String,
+}
+
+impl Default for OutputNames {
+    /// The names the exporter writes: `glaucoma`, `disc`, `cup`, `fovea`.
+    fn default() -> Self {
+        let [glaucoma, disc, cup, fovea] = ["glaucoma", "disc", "cup", "fovea"].map(String::from);
+        Self { glaucoma, disc, cup, fovea }
+    }
+}
+
+/// From maps to disc, cup and fovea.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Decoding {
+    /// A pixel belongs to the disc at a probability `>=` this.
+    pub disc_threshold: f32,
+    /// A pixel belongs to the cup at a probability `>=` this.
+    pub cup_threshold: f32,
+    /// The fovea is the centre of mass over map values `>= fovea_floor * peak`; 0 is the paper's
+    /// plain centre of mass.
+    pub fovea_floor: f32,
+    /// A fovea map whose peak is lower shows no fovea.
+    pub fovea_min_peak: f32,
+}
+
+impl Default for Decoding {
+    /// Thresholds and plain centre of mass as in the paper; a fovea at any positive peak.
+    fn default() -> Self {
+        Self { disc_threshold: 0.5, cup_threshold: 0.5, fovea_floor: 0.0, fovea_min_peak: 0.0 }
+    }
+}
+
+/// Bounds beyond which a reading contradicts anatomy; pairs are (lowest, highest) allowed.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Anatomy {
+    /// Distance of disc and fovea centres over the mean disc diameter.
+    pub disc_fovea_diameters: (f64, f64),
+    /// Vertical cup-to-disc ratio.
+    pub vcdr: (f64, f64),
+    /// Mean disc diameter as a share of the network's side.
+    pub disc_share_of_side: (f64, f64),
+    /// Disc width over height.
+    pub disc_aspect: (f64, f64),
+    /// Largest share of the cup's pixels that may lie outside the disc.
+    pub max_cup_outside_share: f64,
+    /// A further region of the disc map counts as a second disc from this share of the largest
+    /// one's area.
+    pub second_disc_share: f64,
+    /// Horizontal distance of disc and fovea centres, in disc diameters, below which the eye is
+    /// not told.
+    pub laterality_min_diameters: f64,
+}
+
+impl Default for Anatomy {
+    /// The fovea lies about 2.5 disc diameters from the disc; a disc of 1.5 to 2.2 mm spans a
+    /// twentieth (60 degrees) to a quarter (30 degrees) of the field of view. Widened for
+    /// measuring errors of coarse masks.
+    fn default() -> Self {
+        Self {
+            disc_fovea_diameters: (1.5, 4.5),
+            vcdr: (0.1, 0.95),
+            disc_share_of_side: (0.05, 0.35),
+            disc_aspect: (0.6, 1.5),
+            max_cup_outside_share: 0.1,
+            second_disc_share: 0.25,
+            laterality_min_diameters: 0.75,
+        }
+    }
+}
+
+/// How sharpness is measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FocusMeasure {
+    /// On the green channel of the square of [`QualityLimits::side`] pixels: the root mean square
+    /// of (mean over 3 x 3 pixels - mean over 7 x 7 pixels), divided by the mean, over the pixels
+    /// within [`QualityLimits::measured_radius_share`] of the field of view's radius. The contrast
+    /// of structures of a small vessel's width: blur lowers it, a darker exposure does not.
+    GreenBandContrast,
+}
+
+/// Bounds beyond which a photograph is not gradable.
+///
+/// Focus, brightness and colour are measured on the square around the field of view resized to
+/// `side` pixels (as [`crate::preprocess::prepare`] makes it), inside `measured_radius_share` of
+/// the circle's radius. Levels and means are shares of full scale, 0 to 1; pairs are (lowest,
+/// highest) allowed.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct QualityLimits {
+    /// Side in pixels of the square on which pixels are measured.
+    pub side: u32,
+    /// Pixels further from the circle's centre than this share of its radius are not measured:
+    /// the rim is dark and blurred in good photographs too.
+    pub measured_radius_share: f64,
+    /// Smallest radius of the field of view in native pixels.
+    pub min_radius_px: f64,
+    /// Smallest radius of the field of view as a share of the photograph's shorter side.
+    pub min_radius_share: f64,
+    /// Smallest share of the circle that lies inside the photograph.
+    pub min_visible: f64,
+    /// Smallest circularity of the field of view.
+    pub min_circularity: f64,
+    /// How sharpness is measured.
+    pub focus_measure: FocusMeasure,
+    /// Least sharpness.
+    pub min_focus: f64,
+    /// Mean of the brightest channel over the pixels.
+    pub brightness: (f64, f64),
+    /// A pixel whose brightest channel is below this level is dark.
+    pub dark_level: f64,
+    /// Largest share of dark pixels.
+    pub max_dark_share: f64,
+    /// A pixel whose darkest of red and green reaches this level is saturated: white, not merely
+    /// a red channel at its end, which many good photographs show.
+    pub saturated_level: f64,
+    /// Largest share of saturated pixels.
+    pub max_saturated_share: f64,
+    /// Mean red over mean green.
+    pub red_over_green: (f64, f64),
+    /// Mean red over mean blue.
+    pub red_over_blue: (f64, f64),
+}
+
+impl Default for QualityLimits {
+    /// Chosen on real photographs of four cameras so that all but the worst pass.
+    fn default() -> Self {
+        Self {
+            side: 512,
+            measured_radius_share: 0.9,
+            min_radius_px: 150.0,
+            min_radius_share: 0.3,
+            min_visible: 0.75,
+            min_circularity: 0.6,
+            focus_measure: FocusMeasure::GreenBandContrast,
+            min_focus: 0.01,
+            brightness: (0.08, 0.95),
+            dark_level: 0.06,
+            max_dark_share: 0.4,
+            saturated_level: 0.98,
+            max_saturated_share: 0.1,
+            red_over_green: (1.05, 6.0),
+            red_over_blue: (1.1, 60.0),
+        }
+    }
+}
+
+/// Where the weights come from.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Provenance {
+    /// The pictures learnt from, with their numbers, in words, one entry a source.
+    pub trained_on: Vec<String>,
+    /// Source revision of the trainer.
+    pub revision: String,
+    /// Seed of the training run.
+    pub seed: u64,
+    /// Licence of the weights.
+    pub licence: String,
+    /// Credits that the sources' licences ask for.
+    pub credits: Vec<String>,
+    /// What the model is for, and what it must not be used for.
+    pub intended_use: String,
+}
+
+/// One measurement of the model.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Certificate {
+    /// What was measured, such as `validation` or `engine parity`.
+    pub name: String,
+    /// The pictures it was measured on, in words.
+    pub measured_on: String,
+    /// Number of pictures.
+    pub n: u64,
+    /// The figures by name.
+    pub values: BTreeMap<String, f64>,
+}
+
+/// Why a manifest cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ManifestError {
+    /// Not JSON, or not these fields.
+    #[error("reading the model's manifest: {0}")]
+    Json(#[from] serde_json::Error),
+    /// Written by another generation of the trainer.
+    #[error("the model's manifest has format {found}, this program reads format {FORMAT}")]
+    Format {
+        /// The manifest's format.
+        found: u64,
+    },
+    /// A value that cannot be right.
+    #[error("the model's manifest: {field} {reason}")]
+    Value {
+        /// Path of the field.
+        field: &'static str,
+        /// What is wrong with it.
+        reason: String,
+    },
+}
+
+impl Manifest {
+    /// The manifest as one line of JSON. Floating-point figures read back equal to within one
+    /// unit in the last place.
+    ///
+    /// # Errors
+    /// When a value is out of range: what could not be read back is not written.
+    pub fn to_json(&self) -> Result<String, ManifestError> {
+        self.validate()?;
+        Ok(serde_json::to_string(self)?)
+    }
+
+    /// Reads what [`Self::to_json`] wrote.
+    ///
+    /// # Errors
+    /// When it is no such JSON, has an unknown or missing key, another format or a value out of
+    /// range.
+    pub fn from_json(json: &str) -> Result<Self, ManifestError> {
+        // The format first: another format's unknown keys would hide the true reason.
+        let value: serde_json::Value = serde_json::from_str(json)?;
+        match value.get("format").and_then(serde_json::Value::as_u64) {
+            Some(found) if found != u64::from(FORMAT) => {
+                return Err(ManifestError::Format { found });
+            }
+            _ => {}
+        }
+        let manifest: Self = serde_json::from_value(value)?;
+        manifest.validate()?;
+        Ok(manifest)
+    }
+
+    /// Checks every value's range.
+    ///
+    /// # Errors
+    /// Names the first field that is out of range.
+    pub fn validate(&self) -> Result<(), ManifestError> {
+        if self.format != FORMAT {
+            return Err(ManifestError::Format { found: u64::from(self.format) });
+        }
+        self.validate_identity()?;
+        self.validate_input()?;
+        self.decoding.validate()?;
+        self.anatomy.validate()?;
+        self.quality.validate()?;
+        finite("vcdr_model.intercept", self.vcdr_model.intercept)?;
+        finite("vcdr_model.slope", self.vcdr_model.slope)?;
+        let point = &self.operating_point;
+        share("operating_point.threshold", point.threshold)?;
+        share("operating_point.sensitivity", point.sensitivity.unwrap_or(0.0))?;
+        share("operating_point.specificity", point.specificity.unwrap_or(0.0))?;
+        for value in self.certificates.iter().flat_map(|one| one.values.values()) {
+            finite("certificates.values", *value)?;
+        }
+        Ok(())
+    }
+
+    fn validate_identity(&self) -> Result<(), ManifestError> {
+        for (field, text) in [
+            ("name", &self.name),
+            ("version", &self.version),
+            ("network.encoder", &self.network.encoder),
+            ("network.strategy", &self.network.strategy),
+            ("outputs.glaucoma", &self.outputs.glaucoma),
+            ("outputs.disc", &self.outputs.disc),
+            ("outputs.cup", &self.outputs.cup),
+            ("outputs.fovea", &self.outputs.fovea),
+            ("provenance.licence", &self.provenance.licence),
+        ] {
+            require(!text.trim().is_empty(), field, || "is empty".into())?;
+        }
+        let outputs = &self.outputs;
+        let names = [&outputs.glaucoma, &outputs.disc, &outputs.cup, &outputs.fovea];
+        let distinct = (1..4).all(|i| !names[..i].contains(&names[i]));
+        require(distinct, "outputs", || "name one output twice".into())?;
+        require(is_day(&self.created), "created", || {
+            format!("is {:?}, not a day as YYYY-MM-DD", self.created)
+        })?;
+        let width = self.network.width;
+        require(width > 0.0 && width <= 8.0, "network.width", || {
+            format!("is {width}, not above 0 and at most 8")
+        })?;
+        require(self.network.parameters > 0, "network.parameters", || "is 0".into())
+    }
+
+    fn validate_input(&self) -> Result<(), ManifestError> {
+        let InputContract { side, scale, .. } = self.input;
+        // The network halves the picture four times.
+        require((32..=2048).contains(&side) && side % 16 == 0, "input.side", || {
+            format!("is {side}, not a multiple of 16 from 32 to 2048")
+        })?;
+        require(scale > 0.0 && scale <= 1.0, "input.scale", || {
+            format!("is {scale}, not above 0 and at most 1")
+        })
+    }
+}
+
+impl Decoding {
+    fn validate(&self) -> Result<(), ManifestError> {
+        share("decoding.disc_threshold", self.disc_threshold.into())?;
+        share("decoding.cup_threshold", self.cup_threshold.into())?;
+        share("decoding.fovea_floor", self.fovea_floor.into())?;
+        share("decoding.fovea_min_peak", self.fovea_min_peak.into())
+    }
+}
+
+impl Anatomy {
+    fn validate(&self) -> Result<(), ManifestError> {
+        range("anatomy.disc_fovea_diameters", self.disc_fovea_diameters, 20.0)?;
+        range("anatomy.vcdr", self.vcdr, 2.0)?;
+        range("anatomy.disc_share_of_side", self.disc_share_of_side, 1.0)?;
+        range("anatomy.disc_aspect", self.disc_aspect, 10.0)?;
+        share("anatomy.max_cup_outside_share", self.max_cup_outside_share)?;
+        share("anatomy.second_disc_share", self.second_disc_share)?;
+        bounded("anatomy.laterality_min_diameters", self.laterality_min_diameters, 5.0)
+    }
+}
+
+impl QualityLimits {
+    fn validate(&self) -> Result<(), ManifestError> {
+        require((64..=4096).contains(&self.side), "quality.side", || {
+            format!("is {}, not 64 to 4096", self.side)
+        })?;
+        share("quality.measured_radius_share", self.measured_radius_share)?;
+        bounded("quality.min_radius_px", self.min_radius_px, 10_000.0)?;
+        share("quality.min_radius_share", self.min_radius_share)?;
+        share("quality.min_visible", self.min_visible)?;
+        share("quality.min_circularity", self.min_circularity)?;
+        bounded("quality.min_focus", self.min_focus, 10.0)?;
+        range("quality.brightness", self.brightness, 1.0)?;
+        share("quality.dark_level", self.dark_level)?;
+        share("quality.max_dark_share", self.max_dark_share)?;
+        share("quality.saturated_level", self.saturated_level)?;
+        share("quality.max_saturated_share", self.max_saturated_share)?;
+        range("quality.red_over_green", self.red_over_green, 1000.0)?;
+        range("quality.red_over_blue", self.red_over_blue, 1000.0)
+    }
+}
+
+fn require(
+    holds: bool,
+    field: &'static str,
+    reason: impl FnOnce() -> String,
+) -> Result<(), ManifestError> {
+    if holds { Ok(()) } else { Err(ManifestError::Value { field, reason: reason() }) }
+}
+
+fn finite(field: &'static str, value: f64) -> Result<(), ManifestError> {
+    require(value.is_finite(), field, || format!("is {value}, not a finite number"))
+}
+
+fn bounded(field: &'static str, value: f64, most: f64) -> Result<(), ManifestError> {
+    require((0.0..=most).contains(&value), field, || format!("is {value}, not 0 to {most}"))
+}
+
+fn share(field: &'static str, value: f64) -> Result<(), ManifestError> {
+    bounded(field, value, 1.0)
+}
+
+fn range(field: &'static str, (low, high): (f64, f64), most: f64) -> Result<(), ManifestError> {
+    require(0.0 <= low && low <= high && high <= most, field, || {
+        format!("is ({low}, {high}), not a rising pair within 0 to {most}")
+    })
+}
+
+/// Whether `text` is `YYYY-MM-DD` with a possible month and day.
+fn is_day(text: &str) -> bool {
+    let parts: Vec<&str> = text.split('-').collect();
+    let number = |part: &str, digits: usize| {
+        let all_digits = part.len() == digits && part.bytes().all(|byte| byte.is_ascii_digit());
+        all_digits.then(|| part.parse::<u32>().ok()).flatten()
+    };
+    let [year, month, day] = parts[..] else { return false };
+    number(year, 4).is_some()
+        && number(month, 2).is_some_and(|month| (1..=12).contains(&month))
+        && number(day, 2).is_some_and(|day| (1..=31).contains(&day))
+}

@@ -1,0 +1,293 @@
+//! Finds the circle that the camera's aperture draws on the photograph.
+
+use image::RgbImage;
+
+use super::NativePoint;
+use crate::mask::Mask;
+
+/// The circular field of view.
+#[derive(Debug, Clone, Copy, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct FieldOfView {
+    /// The circle's centre.
+    pub center: NativePoint,
+    /// The circle's radius in native pixels.
+    pub radius: f64,
+    /// Share of the circle's line inside the photograph along which the picture really ends,
+    /// less the share of the picture that lies outside the circle; 0 to 1.
+    pub circularity: f64,
+    /// Share of the circle's area that lies inside the photograph, 0 to 1.
+    pub visible: f64,
+}
+
+/// The search looks at about this many cells along the longer side.
+const CELLS: u32 = 384;
+/// A boundary point belongs to a circle when it is at most this many cells off its line.
+const TOLERANCE: f64 = 2.0;
+/// Circles tried through three boundary points each.
+const TRIALS: usize = 400;
+/// Below this circularity there is no circle.
+const MIN_CIRCULARITY: f64 = 0.3;
+/// Of the circle's line, at least this share must lie inside the photograph to be seen at all.
+const MIN_LINE: f64 = 0.06;
+
+/// Finds the circular field of view: dark photographs, circles cut off by the frame and
+/// photographs cropped to the circle included.
+///
+/// The photograph is reduced to some hundred cells a side; its lit part is what exceeds the dark
+/// surround; the largest lit region's border, without the frame's, is searched for the circle with
+/// most support. `None` when nothing is lit or no circle's line shows, as where retina fills the
+/// whole frame.
+#[must_use]
+pub fn find_field_of_view(photo: &RgbImage) -> Option<FieldOfView> {
+    let grid = Grid::of(photo)?;
+    let lit = grid.lit()?;
+    let points = border(&lit);
+    let circle = best_circle(&points)?;
+    let circle = refine(circle, &points);
+    let circularity = circularity(&circle, &points, &lit)?;
+    if circularity < MIN_CIRCULARITY {
+        return None;
+    }
+    let step = f64::from(grid.step);
+    // From cell indices to pixel indices: a cell's centre is the centre of its pixels.
+    let native = |cell: f64| (cell + 0.5) * step - 0.5;
+    let (width, height) = (f64::from(photo.width()), f64::from(photo.height()));
+    let center = NativePoint { x: native(circle.x), y: native(circle.y) };
+    let radius = circle.radius * step;
+    Some(FieldOfView {
+        center,
+        radius,
+        circularity,
+        visible: visible(center, radius, width, height),
+    })
+}
+
+/// The photograph's brightness, reduced.
+struct Grid {
+    step: u32,
+    width: u32,
+    height: u32,
+    /// Mean over a few pixels of the cell of each pixel's brightest channel, row major.
+    cells: Vec<u8>,
+}
+
+impl Grid {
+    fn of(photo: &RgbImage) -> Option<Self> {
+        let step = photo.width().max(photo.height()).div_ceil(CELLS);
+        let (width, height) = (photo.width().checked_div(step)?, photo.height() / step);
+        if width < 8 || height < 8 {
+            return None;
+        }
+        let raw = photo.as_raw();
+        let stride = photo.width() as usize * 3;
+        // Up to 3 x 3 pixels spread over the cell: enough against noise, cheap on large pictures.
+        let taps: Vec<usize> = match step {
+            1 => vec![0],
+            2 => vec![0, 1],
+            _ => [1, 3, 5].map(|sixth| (step * sixth / 6) as usize).to_vec(),
+        };
+        let count = (taps.len() * taps.len()) as u32;
+        let mut cells = Vec::with_capacity(width as usize * height as usize);
+        for y in 0..height as usize {
+            for x in 0..width as usize {
+                let mut sum = 0;
+                for dy in &taps {
+                    let row = (y * step as usize + dy) * stride;
+                    for dx in &taps {
+                        let at = row + (x * step as usize + dx) * 3;
+                        sum += u32::from(raw[at].max(raw[at + 1]).max(raw[at + 2]));
+                    }
+                }
+                cells.push((sum / count) as u8);
+            }
+        }
+        Some(Self { step, width, height, cells })
+    }
+
+    /// The largest connected region brighter than the surround; `None` when there is none.
+    fn lit(&self) -> Option<Mask> {
+        let mut sorted = self.cells.clone();
+        sorted.sort_unstable();
+        let at = |share: f64| f64::from(sorted[(share * (sorted.len() - 1) as f64) as usize]);
+        let (dark, bright) = (at(0.01), at(0.9));
+        // A fourteenth of the contrast, so that a vignetted rim still counts as lit; but clear of
+        // sensor noise and of JPEG ripples in the black.
+        let threshold = dark + (0.07 * (bright - dark)).max(6.0);
+        let width = self.width as usize;
+        let lit = Mask::from_fn(self.width, self.height, |x, y| {
+            f64::from(self.cells[y as usize * width + x as usize]) > threshold
+        });
+        let region = lit.largest_component();
+        (!region.is_empty()).then_some(region)
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Circle {
+    x: f64,
+    y: f64,
+    radius: f64,
+}
+
+impl Circle {
+    /// Signed distance of a point from the line, positive outside.
+    fn off(&self, (x, y): (f64, f64)) -> f64 {
+        (x - self.x).hypot(y - self.y) - self.radius
+    }
+
+    /// The circle through three points; `None` when they lie on a line.
+    fn through(a: (f64, f64), b: (f64, f64), c: (f64, f64)) -> Option<Self> {
+        let (bx, by) = (b.0 - a.0, b.1 - a.1);
+        let (cx, cy) = (c.0 - a.0, c.1 - a.1);
+        let d = 2.0 * (bx * cy - by * cx);
+        if d.abs() < 1.0 {
+            return None;
+        }
+        let (b2, c2) = (bx * bx + by * by, cx * cx + cy * cy);
+        let (x, y) = ((cy * b2 - by * c2) / d, (bx * c2 - cx * b2) / d);
+        Some(Self { x: a.0 + x, y: a.1 + y, radius: x.hypot(y) })
+    }
+}
+
+/// First and last lit cell of each row and column, without those at the photograph's own edge.
+fn border(lit: &Mask) -> Vec<(f64, f64)> {
+    let (width, height) = (lit.width(), lit.height());
+    let mut points = Vec::new();
+    let mut add = |x: u32, y: u32| {
+        let at_edge = x < 2 || y < 2 || x + 2 >= width || y + 2 >= height;
+        if !at_edge {
+            points.push((f64::from(x), f64::from(y)));
+        }
+    };
+    for y in 0..height {
+        if let Some(first) = (0..width).find(|&x| lit.get(x, y)) {
+            add(first, y);
+            add((0..width).rev().find(|&x| lit.get(x, y)).unwrap_or(first), y);
+        }
+    }
+    for x in 0..width {
+        if let Some(first) = (0..height).find(|&y| lit.get(x, y)) {
+            add(x, first);
+            add(x, (0..height).rev().find(|&y| lit.get(x, y)).unwrap_or(first));
+        }
+    }
+    points
+}
+
+/// Of circles through triples of border points the one with most points on its line.
+fn best_circle(points: &[(f64, f64)]) -> Option<Circle> {
+    if points.len() < 12 {
+        return None;
+    }
+    // A fixed low-discrepancy walk over triples: the same photograph gives the same circle.
+    let pick = |trial: usize, offset: f64, step: f64| {
+        points[(((offset + trial as f64 * step).fract()) * points.len() as f64) as usize]
+    };
+    let mut best: Option<(usize, Circle)> = None;
+    for trial in 0..TRIALS {
+        let a = pick(trial, 0.0, 0.618_033_988_75);
+        let b = pick(trial, 0.37, 0.754_877_666_25);
+        let c = pick(trial, 0.71, 0.569_840_290_99);
+        let Some(circle) = Circle::through(a, b, c) else { continue };
+        let support = points.iter().filter(|&&point| circle.off(point).abs() < TOLERANCE).count();
+        if best.is_none_or(|(most, _)| support > most) {
+            best = Some((support, circle));
+        }
+    }
+    best.map(|(_, circle)| circle)
+}
+
+/// Least squares over the points near the line, repeated (Gauss-Newton on the distances).
+fn refine(mut circle: Circle, points: &[(f64, f64)]) -> Circle {
+    for _ in 0..8 {
+        let near = points.iter().filter(|&&point| circle.off(point).abs() < TOLERANCE);
+        // Normal equations of (dx, dy, dr): the distance changes by -cos, -sin, -1.
+        let mut m = [[0.0; 4]; 3];
+        for &(x, y) in near {
+            let (dx, dy) = (x - circle.x, y - circle.y);
+            let length = dx.hypot(dy).max(1e-9);
+            let row = [dx / length, dy / length, 1.0];
+            for (i, line) in m.iter_mut().enumerate() {
+                for j in 0..3 {
+                    line[j] += row[i] * row[j];
+                }
+                line[3] += row[i] * (length - circle.radius);
+            }
+        }
+        let Some([dx, dy, dr]) = solve(m) else { return circle };
+        circle = Circle { x: circle.x + dx, y: circle.y + dy, radius: circle.radius + dr };
+    }
+    circle
+}
+
+/// Solves three linear equations by elimination with pivots; `None` when they are singular.
+fn solve(mut m: [[f64; 4]; 3]) -> Option<[f64; 3]> {
+    for column in 0..3 {
+        let pivot =
+            (column..3).max_by(|&a, &b| m[a][column].abs().total_cmp(&m[b][column].abs()))?;
+        m.swap(column, pivot);
+        if m[column][column].abs() < 1e-9 {
+            return None;
+        }
+        for row in 0..3 {
+            if row != column {
+                let factor = m[row][column] / m[column][column];
+                for k in column..4 {
+                    m[row][k] -= factor * m[column][k];
+                }
+            }
+        }
+    }
+    Some([m[0][3] / m[0][0], m[1][3] / m[1][1], m[2][3] / m[2][2]])
+}
+
+/// See [`FieldOfView::circularity`]; `None` when too little of the line lies in the photograph.
+fn circularity(circle: &Circle, points: &[(f64, f64)], lit: &Mask) -> Option<f64> {
+    const SECTORS: usize = 360;
+    let (width, height) = (f64::from(lit.width()), f64::from(lit.height()));
+    let mut supported = [false; SECTORS];
+    for point in points.iter().filter(|&&point| circle.off(point).abs() < TOLERANCE) {
+        let angle =
+            (point.1 - circle.y).atan2(point.0 - circle.x).rem_euclid(std::f64::consts::TAU);
+        let sector = (angle / std::f64::consts::TAU * SECTORS as f64) as usize;
+        // A sector is a cell or two wide on a large circle: its neighbours share the point.
+        for near in [sector + SECTORS - 1, sector, sector + 1] {
+            supported[near % SECTORS] = true;
+        }
+    }
+    let (mut line, mut held) = (0.0, 0.0);
+    for (sector, &has_point) in supported.iter().enumerate() {
+        let angle = (sector as f64 + 0.5) / SECTORS as f64 * std::f64::consts::TAU;
+        let (x, y) =
+            (circle.x + circle.radius * angle.cos(), circle.y + circle.radius * angle.sin());
+        if x >= 3.0 && y >= 3.0 && x <= width - 4.0 && y <= height - 4.0 {
+            line += 1.0;
+            held += f64::from(u8::from(has_point));
+        }
+    }
+    if line < MIN_LINE * SECTORS as f64 {
+        return None;
+    }
+    let beyond = Mask::from_fn(lit.width(), lit.height(), |x, y| {
+        lit.get(x, y) && circle.off((f64::from(x), f64::from(y))) > TOLERANCE
+    });
+    Some((held / line - beyond.area() as f64 / lit.area() as f64).max(0.0))
+}
+
+/// Share of the circle's area inside a `width` x `height` photograph, by rows.
+fn visible(center: NativePoint, radius: f64, width: f64, height: f64) -> f64 {
+    const ROWS: usize = 512;
+    let mut inside = 0.0;
+    let mut total = 0.0;
+    for row in 0..ROWS {
+        let dy = ((row as f64 + 0.5) / ROWS as f64 * 2.0 - 1.0) * radius;
+        let half = (radius * radius - dy * dy).max(0.0).sqrt();
+        total += 2.0 * half;
+        if (-0.5..=height - 0.5).contains(&(center.y + dy)) {
+            let left = (center.x - half).max(-0.5);
+            let right = (center.x + half).min(width - 0.5);
+            inside += (right - left).max(0.0);
+        }
+    }
+    if total > 0.0 { inside / total } else { 0.0 }
+}
