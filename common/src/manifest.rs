@@ -156,79 +156,61 @@ impl Default for Anatomy {
     }
 }
 
-/// How sharpness is measured.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum FocusMeasure {
-    /// On the green channel of the square of [`QualityLimits::side`] pixels: the root mean square
-    /// of (mean over 3 x 3 pixels - mean over 7 x 7 pixels), divided by the mean, over the pixels
-    /// within [`QualityLimits::measured_radius_share`] of the field of view's radius. The contrast
-    /// of structures of a small vessel's width: blur lowers it, a darker exposure does not.
-    GreenBandContrast,
-}
-
 /// Bounds beyond which a photograph is not gradable.
 ///
-/// Focus, brightness and colour are measured on the square around the field of view resized to
-/// `side` pixels (as [`crate::preprocess::prepare`] makes it), inside `measured_radius_share` of
-/// the circle's radius. Levels and means are shares of full scale, 0 to 1; pairs are (lowest,
-/// highest) allowed.
+/// Everything but `black_below` is measured on a copy of the field of view 512 pixels wide, inside
+/// 0.85 of its radius; the device's quality module defines each measure. Levels are shares of full
+/// scale.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct QualityLimits {
-    /// Side in pixels of the square on which pixels are measured.
-    pub side: u32,
-    /// Pixels further from the circle's centre than this share of its radius are not measured:
-    /// the rim is dark and blurred in good photographs too.
-    pub measured_radius_share: f64,
-    /// Smallest radius of the field of view in native pixels.
-    pub min_radius_px: f64,
-    /// Smallest radius of the field of view as a share of the photograph's shorter side.
-    pub min_radius_share: f64,
+    /// A photograph without a field of view is black when the mean of its brightest channel is
+    /// below this.
+    pub black_below: f64,
+    /// Below this redness (mean of (red - blue) over the brightest channel) the picture shows no
+    /// retina.
+    pub min_redness_fundus: f64,
+    /// Below this share of pixels with more red than green and blue the picture shows no retina.
+    pub min_warm_share: f64,
+    /// Smallest radius of the field of view over half the photograph's shorter side.
+    pub min_fov_radius_share: f64,
     /// Smallest share of the circle that lies inside the photograph.
     pub min_visible: f64,
     /// Smallest circularity of the field of view.
     pub min_circularity: f64,
-    /// How sharpness is measured.
-    pub focus_measure: FocusMeasure,
-    /// Least sharpness.
-    pub min_focus: f64,
-    /// Mean of the brightest channel over the pixels.
-    pub brightness: (f64, f64),
-    /// A pixel whose brightest channel is below this level is dark.
-    pub dark_level: f64,
-    /// Largest share of dark pixels.
+    /// Smallest mean luma.
+    pub min_brightness: f64,
+    /// Largest mean luma.
+    pub max_brightness: f64,
+    /// Largest share of pixels with a luma below 0.08.
     pub max_dark_share: f64,
-    /// A pixel whose darkest of red and green reaches this level is saturated: white, not merely
-    /// a red channel at its end, which many good photographs show.
-    pub saturated_level: f64,
-    /// Largest share of saturated pixels.
+    /// Largest share of pixels with a green of at least 0.9.
     pub max_saturated_share: f64,
-    /// Mean red over mean green.
-    pub red_over_green: (f64, f64),
-    /// Mean red over mean blue.
-    pub red_over_blue: (f64, f64),
+    /// Smallest redness of a retina that is not washed out.
+    pub min_redness: f64,
+    /// Smallest deviation of green's local contrast over green's mean.
+    pub min_contrast: f64,
+    /// Smallest deviation of green's Laplacian over that of its local contrast.
+    pub min_focus: f64,
 }
 
 impl Default for QualityLimits {
-    /// Chosen on real photographs of four cameras so that all but the worst pass.
+    /// Measured on real photographs of five cameras, so that all but the worst pass.
     fn default() -> Self {
         Self {
-            side: 512,
-            measured_radius_share: 0.9,
-            min_radius_px: 150.0,
-            min_radius_share: 0.3,
-            min_visible: 0.75,
-            min_circularity: 0.6,
-            focus_measure: FocusMeasure::GreenBandContrast,
-            min_focus: 0.01,
-            brightness: (0.08, 0.95),
-            dark_level: 0.06,
-            max_dark_share: 0.4,
-            saturated_level: 0.98,
-            max_saturated_share: 0.1,
-            red_over_green: (1.05, 6.0),
-            red_over_blue: (1.1, 60.0),
+            black_below: 0.03,
+            min_redness_fundus: 0.15,
+            min_warm_share: 0.5,
+            min_fov_radius_share: 0.6,
+            min_visible: 0.6,
+            min_circularity: 0.8,
+            min_brightness: 0.08,
+            max_brightness: 0.65,
+            max_dark_share: 0.5,
+            max_saturated_share: 0.05,
+            min_redness: 0.38,
+            min_contrast: 0.018,
+            min_focus: 0.19,
         }
     }
 }
@@ -405,22 +387,18 @@ impl Anatomy {
 
 impl QualityLimits {
     fn validate(&self) -> Result<(), ManifestError> {
-        require((64..=4096).contains(&self.side), "quality.side", || {
-            format!("is {}, not 64 to 4096", self.side)
-        })?;
-        share("quality.measured_radius_share", self.measured_radius_share)?;
-        bounded("quality.min_radius_px", self.min_radius_px, 10_000.0)?;
-        share("quality.min_radius_share", self.min_radius_share)?;
+        share("quality.black_below", self.black_below)?;
+        share("quality.min_redness_fundus", self.min_redness_fundus)?;
+        share("quality.min_warm_share", self.min_warm_share)?;
+        bounded("quality.min_fov_radius_share", self.min_fov_radius_share, 2.0)?;
         share("quality.min_visible", self.min_visible)?;
         share("quality.min_circularity", self.min_circularity)?;
-        bounded("quality.min_focus", self.min_focus, 10.0)?;
-        range("quality.brightness", self.brightness, 1.0)?;
-        share("quality.dark_level", self.dark_level)?;
+        range("quality.min_brightness", (self.min_brightness, self.max_brightness), 1.0)?;
         share("quality.max_dark_share", self.max_dark_share)?;
-        share("quality.saturated_level", self.saturated_level)?;
         share("quality.max_saturated_share", self.max_saturated_share)?;
-        range("quality.red_over_green", self.red_over_green, 1000.0)?;
-        range("quality.red_over_blue", self.red_over_blue, 1000.0)
+        share("quality.min_redness", self.min_redness)?;
+        bounded("quality.min_contrast", self.min_contrast, 10.0)?;
+        bounded("quality.min_focus", self.min_focus, 100.0)
     }
 }
 
