@@ -1,1 +1,166 @@
-//! Placeholder.
+//! Eight-bit numbers for weights, biases and maps.
+//!
+//! A real value r is stored as the integer `q = round(r / scale) + zero`, rounded half to even and
+//! saturated. Weights have one scale an output channel and stay within ±127; maps have one scale
+//! each (a group of maps shares it, see [`scale_groups`]); a bias is an i32 in units of
+//! `input scale x weight scale`, so that an integer engine adds it to its sums as it is.
+//! The first convolution, which reads the photograph, and the heads stay in f32: they are below
+//! one per cent of the work.
+
+use super::calibrate::{Clipping, Observed};
+use super::fold::{Conv, FoldedNetwork};
+use super::plan::{Step, plan, scale_groups};
+use std::collections::BTreeMap;
+
+/// How many of the 256 integers a map uses. All maps are zero or above (they follow a ReLU).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Levels {
+    /// 0 to 127, zero point 0: products of such numbers never overflow in pairs of 16 bits, so
+    /// that every instruction set can compute the same sums exactly.
+    Half,
+    /// -128 to 127, zero point -128: twice as fine.
+    Full,
+}
+
+impl Levels {
+    /// The integer that stands for 0.
+    #[must_use]
+    pub fn zero_point(self) -> i8 {
+        match self {
+            Levels::Half => 0,
+            Levels::Full => i8::MIN,
+        }
+    }
+
+    /// Steps between 0 and the largest value that can be told.
+    #[must_use]
+    pub fn steps(self) -> f64 {
+        match self {
+            Levels::Half => 127.0,
+            Levels::Full => 255.0,
+        }
+    }
+}
+
+/// What is chosen in quantising.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Scheme {
+    /// Integers in use for maps.
+    pub levels: Levels,
+    /// Where a map's values are cut off.
+    pub clipping: Clipping,
+}
+
+/// The integers of one convolution.
+#[derive(Clone, Debug, PartialEq)]
+pub struct QuantizedConv {
+    /// Shape as the convolution's weight; within ±127.
+    pub weight: Vec<i8>,
+    /// Value of one step, an output channel.
+    pub weight_scale: Vec<f32>,
+    /// One an output channel.
+    pub bias: Vec<i32>,
+    /// Value of one step of the bias, an output channel: input scale x weight scale.
+    pub bias_scale: Vec<f32>,
+}
+
+/// A whole network's scales and integers.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Quantization {
+    /// The integer that stands for 0 in every map.
+    pub zero_point: i8,
+    /// Value of one step of each quantised map.
+    pub map_scale: BTreeMap<String, f32>,
+    /// The convolutions that are stored as integers, by name; the others stay f32.
+    pub convs: BTreeMap<String, QuantizedConv>,
+}
+
+/// Why a network could not be quantised.
+#[derive(Debug, thiserror::Error)]
+pub enum QuantizeError {
+    /// No values were seen for this map.
+    #[error("quantize: calibration saw no values of {0}")]
+    NotObserved(String),
+    /// The map is zero on every calibration photograph.
+    #[error(
+        "quantize: {0} is zero on every calibration photograph: a dead network, or black photographs"
+    )]
+    Dead(String),
+}
+
+/// Chooses scales from what calibration saw and rounds every convolution that reads a quantised map.
+///
+/// # Errors
+/// A map that calibration did not see, or that is zero throughout.
+pub fn quantize(
+    network: &FoldedNetwork,
+    observed: &Observed,
+    scheme: Scheme,
+) -> Result<Quantization, QuantizeError> {
+    let steps = plan(network);
+    let map_scale = map_scales(&steps, observed, scheme)?;
+    let mut convs = BTreeMap::new();
+    for step in &steps {
+        if let Step::Conv { input, conv } = step
+            && let Some(&input_scale) = map_scale.get(input)
+        {
+            convs.insert(conv.name.clone(), quantize_conv(conv, input_scale));
+        }
+    }
+    Ok(Quantization { zero_point: scheme.levels.zero_point(), map_scale, convs })
+}
+
+fn map_scales(
+    steps: &[Step<'_>],
+    observed: &Observed,
+    scheme: Scheme,
+) -> Result<BTreeMap<String, f32>, QuantizeError> {
+    let groups = scale_groups(steps);
+    let mut members: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for (map, group) in &groups {
+        members.entry(group).or_default().push(map);
+    }
+    let mut scales = BTreeMap::new();
+    for (group, maps) in members {
+        let histogram =
+            observed.merged(&maps).ok_or_else(|| QuantizeError::NotObserved(group.into()))?;
+        let limit = histogram.limit(scheme.clipping, scheme.levels);
+        let scale = (f64::from(limit) / scheme.levels.steps()) as f32;
+        if !scale.is_normal() {
+            return Err(QuantizeError::Dead(group.into()));
+        }
+        scales.extend(maps.iter().map(|map| ((*map).to_string(), scale)));
+    }
+    Ok(scales)
+}
+
+/// Rounds one convolution whose input has steps of `input_scale`.
+///
+/// A channel's scale is its largest weight / 127, or more where the bias would not fit into an
+/// i32 otherwise (a channel whose weights are next to zero).
+#[must_use]
+pub fn quantize_conv(conv: &Conv, input_scale: f32) -> QuantizedConv {
+    let mut quantized = QuantizedConv {
+        weight: Vec::with_capacity(conv.weight.len()),
+        weight_scale: Vec::with_capacity(conv.outputs),
+        bias: Vec::with_capacity(conv.outputs),
+        bias_scale: Vec::with_capacity(conv.outputs),
+    };
+    // A quarter of the largest i32: the sums of products still fit above the bias.
+    let largest_bias = f64::from(i32::MAX / 4);
+    for (weights, &bias) in conv.weight.chunks_exact(conv.weights_per_output()).zip(&conv.bias) {
+        let largest = weights.iter().fold(0.0f32, |largest, weight| largest.max(weight.abs()));
+        let for_bias = f64::from(bias.abs()) / (largest_bias * f64::from(input_scale));
+        // Smallest: the product with the input scale must still be a normal number.
+        let smallest = f64::from(f32::MIN_POSITIVE) / f64::from(input_scale.min(1.0));
+        let scale = (f64::from(largest) / 127.0).max(for_bias).max(smallest) as f32;
+        let bias_scale = scale * input_scale;
+        quantized.weight.extend(weights.iter().map(|weight| {
+            (f64::from(*weight) / f64::from(scale)).round_ties_even().clamp(-127.0, 127.0) as i8
+        }));
+        quantized.bias.push((f64::from(bias) / f64::from(bias_scale)).round_ties_even() as i32);
+        quantized.weight_scale.push(scale);
+        quantized.bias_scale.push(bias_scale);
+    }
+    quantized
+}

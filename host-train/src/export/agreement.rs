@@ -1,0 +1,247 @@
+//! How far two runs of a network over the same photographs lie apart, and how good each is where
+//! the truth is known.
+
+use glaucoma_common::manifest::Decoding;
+use glaucoma_common::mask::Mask;
+use glaucoma_common::metrics::{auc, dice, distance};
+use glaucoma_common::preprocess::NetworkPoint;
+use glaucoma_common::reading::{NetworkOutput, center_of_mass, vcdr_of};
+use image::RgbImage;
+use std::collections::BTreeMap;
+
+/// A photograph prepared for the network, and what is truly known of it.
+#[derive(Clone, Copy, Debug)]
+pub struct Case<'a> {
+    /// side x side pixels.
+    pub photograph: &'a RgbImage,
+    /// Whether the eye has glaucoma.
+    pub glaucoma: Option<bool>,
+    /// The disc, in network pixels.
+    pub disc: Option<&'a Mask>,
+    /// The cup, in network pixels.
+    pub cup: Option<&'a Mask>,
+    /// The fovea.
+    pub fovea: Option<NetworkPoint>,
+}
+
+impl<'a> Case<'a> {
+    /// A photograph of which nothing is known.
+    #[must_use]
+    pub fn unlabelled(photograph: &'a RgbImage) -> Self {
+        Self { photograph, glaucoma: None, disc: None, cup: None, fovea: None }
+    }
+}
+
+/// Named numbers, photograph by photograph.
+#[derive(Clone, Debug, Default)]
+struct Series(BTreeMap<String, Vec<f64>>);
+
+impl Series {
+    fn push(&mut self, name: String, value: f64) {
+        self.0.entry(name).or_default().push(value);
+    }
+
+    fn mean(&self, name: &str) -> Option<f64> {
+        let values = self.0.get(name)?;
+        Some(values.iter().sum::<f64>() / values.len() as f64)
+    }
+}
+
+/// Collects the differences between two runs, `trainer` and `file`.
+#[derive(Clone, Debug)]
+pub struct Agreement {
+    decoding: Decoding,
+    photographs: u64,
+    series: Series,
+}
+
+impl Agreement {
+    /// Nothing compared yet. Masks and fovea are decoded as the model's manifest says.
+    #[must_use]
+    pub fn new(decoding: Decoding) -> Self {
+        Self { decoding, photographs: 0, series: Series::default() }
+    }
+
+    /// Photographs compared so far.
+    #[must_use]
+    pub fn photographs(&self) -> u64 {
+        self.photographs
+    }
+
+    /// Compares the outputs for one photograph.
+    pub fn add(&mut self, trainer: &NetworkOutput, file: &NetworkOutput) {
+        self.photographs += 1;
+        let glaucoma = f64::from((trainer.glaucoma - file.glaucoma).abs());
+        self.series.push("glaucoma.max".into(), glaucoma);
+        self.series.push("glaucoma.mean".into(), glaucoma);
+        let maps = [
+            ("disc", &trainer.disc, &file.disc),
+            ("cup", &trainer.cup, &file.cup),
+            ("fovea", &trainer.fovea, &file.fovea),
+        ];
+        for (name, a, b) in maps {
+            let (max, mean) = map_difference(a, b);
+            self.series.push(format!("{name}.max"), max);
+            self.series.push(format!("{name}.mean"), mean);
+        }
+        self.add_masks(trainer, file);
+        let points = (fovea_of(trainer, &self.decoding), fovea_of(file, &self.decoding));
+        match points {
+            (Some(a), Some(b)) => {
+                self.series.push("fovea.shift_px".into(), distance((a.x, a.y), (b.x, b.y)));
+            }
+            (None, None) => {}
+            _ => self.series.push("fovea.only_in_one".into(), 1.0),
+        }
+    }
+
+    fn add_masks(&mut self, trainer: &NetworkOutput, file: &NetworkOutput) {
+        let mut refine = |name: &str, a: Mask, b: Mask| {
+            let differing = a.data().iter().zip(b.data()).filter(|(a, b)| a != b).count();
+            let share = differing as f64 / a.data().len().max(1) as f64;
+            self.series.push(format!("{name}.pixels_differing"), share);
+            let (a, b) = (a.largest_component(), b.largest_component());
+            self.series.push(format!("{name}.dice"), dice(&a, &b));
+            (a, b)
+        };
+        let decoding = &self.decoding;
+        let discs = refine("disc", disc_of(trainer, decoding), disc_of(file, decoding));
+        let cups = refine("cup", cup_of(trainer, decoding), cup_of(file, decoding));
+        match (vcdr_of(&discs.0, &cups.0), vcdr_of(&discs.1, &cups.1)) {
+            (Some(a), Some(b)) => self.series.push("vcdr.difference".into(), (a - b).abs()),
+            (None, None) => {}
+            _ => self.series.push("vcdr.only_in_one".into(), 1.0),
+        }
+    }
+
+    /// The figures by name. For each head `max` (the largest difference of a probability on any
+    /// photograph) and `mean`; for the masks the share of pixels that differ at the threshold,
+    /// and Dice between the two refined masks; the difference of the vertical cup-to-disc ratios
+    /// of those; for the fovea the distance in network pixels. `only_in_one` counts photographs
+    /// on which only one of the two has a ratio, or a fovea.
+    #[must_use]
+    pub fn figures(&self) -> BTreeMap<String, f64> {
+        let mut figures: BTreeMap<String, f64> =
+            ["vcdr", "fovea"].map(|name| (format!("{name}.only_in_one"), 0.0)).into();
+        for (name, values) in &self.series.0 {
+            let mean = values.iter().sum::<f64>() / values.len() as f64;
+            let largest = values.iter().copied().fold(f64::NEG_INFINITY, nan_or_max);
+            match name.rsplit('.').next() {
+                Some("max") => drop(figures.insert(name.clone(), largest)),
+                Some("only_in_one") => drop(figures.insert(name.clone(), values.len() as f64)),
+                Some("dice") => {
+                    let worst =
+                        -values.iter().map(|value| -value).fold(f64::NEG_INFINITY, nan_or_max);
+                    figures.insert(format!("{name}_mean"), mean);
+                    figures.insert(format!("{name}_worst"), worst);
+                }
+                Some("shift_px" | "difference") => {
+                    figures.insert(format!("{name}_mean"), mean);
+                    figures.insert(format!("{name}_worst"), largest);
+                }
+                _ => drop(figures.insert(name.clone(), mean)),
+            }
+        }
+        figures
+    }
+}
+
+/// The larger of two, or NaN when there is one: a NaN in an output must not hide behind `max`.
+fn nan_or_max(a: f64, b: f64) -> f64 {
+    if a.is_nan() || b.is_nan() { f64::NAN } else { a.max(b) }
+}
+
+/// Largest and mean absolute difference; NaN for maps of different lengths.
+fn map_difference(a: &[f32], b: &[f32]) -> (f64, f64) {
+    if a.len() != b.len() || a.is_empty() {
+        return (f64::NAN, f64::NAN);
+    }
+    let differences = a.iter().zip(b).map(|(a, b)| f64::from((a - b).abs()));
+    let (max, sum) = differences.fold((0.0, 0.0), |(max, sum), d| (nan_or_max(max, d), sum + d));
+    (max, sum / a.len() as f64)
+}
+
+fn disc_of(output: &NetworkOutput, decoding: &Decoding) -> Mask {
+    let side = output.side;
+    Mask::from_probabilities(&output.disc, side, side, decoding.disc_threshold)
+}
+
+fn cup_of(output: &NetworkOutput, decoding: &Decoding) -> Mask {
+    let side = output.side;
+    Mask::from_probabilities(&output.cup, side, side, decoding.cup_threshold)
+}
+
+fn fovea_of(output: &NetworkOutput, decoding: &Decoding) -> Option<NetworkPoint> {
+    let peak = output.fovea.iter().copied().fold(0.0, f32::max);
+    if peak < decoding.fovea_min_peak {
+        return None;
+    }
+    center_of_mass(&output.fovea, output.side, decoding.fovea_floor)
+}
+
+/// How good one run is on photographs whose truth is known.
+#[derive(Clone, Debug)]
+pub struct Quality {
+    decoding: Decoding,
+    series: Series,
+    scores: Vec<f64>,
+    positive: Vec<bool>,
+}
+
+impl Quality {
+    /// Nothing scored yet.
+    #[must_use]
+    pub fn new(decoding: Decoding) -> Self {
+        Self { decoding, series: Series::default(), scores: Vec::new(), positive: Vec::new() }
+    }
+
+    /// Scores one photograph's outputs where the truth is known.
+    pub fn add(&mut self, case: &Case<'_>, output: &NetworkOutput) {
+        if let Some(positive) = case.glaucoma {
+            self.scores.push(output.glaucoma.into());
+            self.positive.push(positive);
+        }
+        if let Some(truth) = case.disc {
+            let found = disc_of(output, &self.decoding).largest_component();
+            self.series.push("disc_dice".into(), dice(&found, truth));
+        }
+        if let Some(truth) = case.cup {
+            let found = cup_of(output, &self.decoding).largest_component();
+            self.series.push("cup_dice".into(), dice(&found, truth));
+        }
+        if let Some(truth) = case.fovea {
+            // No fovea found is as wrong as pointing to the opposite corner.
+            let error = fovea_of(output, &self.decoding)
+                .map_or(f64::from(output.side) * std::f64::consts::SQRT_2, |found| {
+                    distance((found.x, found.y), (truth.x, truth.y))
+                });
+            self.series.push("fovea_error_px".into(), error);
+        }
+    }
+
+    /// The figures by name, those for which there was truth: mean Dice of disc and cup, mean
+    /// fovea error in network pixels, AUC of the classifier's probability.
+    #[must_use]
+    pub fn figures(&self) -> BTreeMap<String, f64> {
+        let mut figures: BTreeMap<String, f64> = (self.series.0.keys())
+            .filter_map(|name| Some((name.clone(), self.series.mean(name)?)))
+            .collect();
+        if let Some(auc) = auc(&self.scores, &self.positive) {
+            figures.insert("classifier_auc".into(), auc);
+        }
+        figures
+    }
+
+    /// On how many photographs each of [`Quality::figures`] stands.
+    #[must_use]
+    pub fn counts(&self) -> BTreeMap<String, u64> {
+        let mut counts: BTreeMap<String, u64> = self
+            .series
+            .0
+            .iter()
+            .map(|(name, values)| (name.clone(), values.len() as u64))
+            .collect();
+        counts.insert("classifier_auc".into(), self.scores.len() as u64);
+        counts
+    }
+}
