@@ -1,5 +1,7 @@
 //! Finds the circle that the camera's aperture draws on the photograph.
 
+use std::f64::consts::TAU;
+
 use image::RgbImage;
 
 use super::NativePoint;
@@ -12,8 +14,8 @@ pub struct FieldOfView {
     pub center: NativePoint,
     /// The circle's radius in native pixels.
     pub radius: f64,
-    /// Share of the circle's line inside the photograph along which the picture really ends,
-    /// less the share of the picture that lies outside the circle; 0 to 1.
+    /// Share of the circle's line inside the photograph along which the picture really ends
+    /// there, 0 to 1.
     pub circularity: f64,
     /// Share of the circle's area that lies inside the photograph, 0 to 1.
     pub visible: f64,
@@ -23,8 +25,18 @@ pub struct FieldOfView {
 const CELLS: u32 = 384;
 /// A boundary point belongs to a circle when it is at most this many cells off its line.
 const TOLERANCE: f64 = 2.0;
+/// A cell is lit when it exceeds the surround by this share of the picture's contrast.
+const LIT_SHARES: [f64; 3] = [0.07, 0.17, 0.35];
+/// Least excess of a lit cell in 8-bit levels: clear of sensor noise and JPEG ripples in the black.
+const MIN_LIT: f64 = 6.0;
 /// Circles tried through three boundary points each.
-const TRIALS: usize = 400;
+const TRIALS: usize = 250;
+/// Rays around the centre.
+const SECTORS: usize = 360;
+/// At the aperture's edge brightness falls at least by this ratio within two cells.
+const MIN_DROP: f64 = 1.25;
+/// This near to the photograph's own edge, in cells, an aperture's edge cannot be told from it.
+const EDGE: f64 = 3.0;
 /// Below this circularity there is no circle.
 const MIN_CIRCULARITY: f64 = 0.3;
 /// Of the circle's line, at least this share must lie inside the photograph to be seen at all.
@@ -33,18 +45,29 @@ const MIN_LINE: f64 = 0.06;
 /// Finds the circular field of view: dark photographs, circles cut off by the frame and
 /// photographs cropped to the circle included.
 ///
-/// The photograph is reduced to some hundred cells a side; its lit part is what exceeds the dark
-/// surround; the largest lit region's border, without the frame's, is searched for the circle with
-/// most support. `None` when nothing is lit or no circle's line shows, as where retina fills the
-/// whole frame.
+/// The photograph is reduced to some hundred cells a side. What exceeds its dark surround is lit;
+/// the border of the largest lit region, without the frame's own, is searched for the circle with
+/// most support, at several thresholds, as a vignetted rim is hardly brighter than the surround
+/// and a glowing surround is not black. From that circle's centre rays are searched for the
+/// sharpest relative drop in brightness, which is the aperture's edge even where glow spills over
+/// it, and a circle is fitted to those. `None` when nothing is lit or no circle's line shows, as
+/// where retina fills the whole frame.
 #[must_use]
 pub fn find_field_of_view(photo: &RgbImage) -> Option<FieldOfView> {
     let grid = Grid::of(photo)?;
-    let lit = grid.lit()?;
-    let points = border(&lit);
-    let circle = best_circle(&points)?;
-    let circle = refine(circle, &points);
-    let circularity = circularity(&circle, &points, &lit)?;
+    let coarse = LIT_SHARES.into_iter().filter_map(|share| {
+        let points = border(&grid.lit(share)?);
+        let circle = fit(&points)?;
+        Some((circle, grid.support(&circle, &points)?))
+    });
+    let (mut circle, mut circularity) =
+        coarse.reduce(|best, next| if next.1 > best.1 { next } else { best })?;
+    for _ in 0..2 {
+        let edges = grid.edges(&circle);
+        let Some(sharper) = fit(&edges) else { break };
+        let Some(support) = grid.support(&sharper, &edges) else { break };
+        (circle, circularity) = (sharper, support);
+    }
     if circularity < MIN_CIRCULARITY {
         return None;
     }
@@ -104,21 +127,92 @@ impl Grid {
         Some(Self { step, width, height, cells })
     }
 
-    /// The largest connected region brighter than the surround; `None` when there is none.
-    fn lit(&self) -> Option<Mask> {
-        let mut sorted = self.cells.clone();
-        sorted.sort_unstable();
-        let at = |share: f64| f64::from(sorted[(share * (sorted.len() - 1) as f64) as usize]);
-        let (dark, bright) = (at(0.01), at(0.9));
-        // A fourteenth of the contrast, so that a vignetted rim still counts as lit; but clear of
-        // sensor noise and of JPEG ripples in the black.
-        let threshold = dark + (0.07 * (bright - dark)).max(6.0);
+    /// The largest connected region that exceeds the surround by `share` of the contrast; `None`
+    /// when there is none.
+    fn lit(&self, share: f64) -> Option<Mask> {
+        let (dark, bright) = (self.quantile(0.01), self.quantile(0.9));
+        let threshold = dark + (share * (bright - dark)).max(MIN_LIT);
         let width = self.width as usize;
         let lit = Mask::from_fn(self.width, self.height, |x, y| {
             f64::from(self.cells[y as usize * width + x as usize]) > threshold
         });
         let region = lit.largest_component();
         (!region.is_empty()).then_some(region)
+    }
+
+    /// Along each of [`SECTORS`] rays from the circle's centre, the point near its line where
+    /// brightness drops most, as a ratio; rays that leave the photograph first, or show no clear
+    /// drop, give none.
+    fn edges(&self, circle: &Circle) -> Vec<(f64, f64)> {
+        let inner = (0.8 * circle.radius) as usize;
+        let outer = (1.08 * circle.radius) as usize;
+        let mut points = Vec::with_capacity(SECTORS);
+        let mut levels: Vec<f64> = Vec::new();
+        for sector in 0..SECTORS {
+            let (cos, sin) = direction(sector);
+            let at = |r: usize| (circle.x + r as f64 * cos, circle.y + r as f64 * sin);
+            levels.clear();
+            levels.extend((inner..=outer).map_while(|r| self.level(at(r))));
+            // Two cells on either side of the gap between cells 1 and 2 of each window of four.
+            let drops = levels.windows(4).map(|w| (w[0] + w[1]) / (w[2] + w[3]));
+            let sharpest = drops.enumerate().max_by(|a, b| a.1.total_cmp(&b.1));
+            if let Some((index, _)) = sharpest.filter(|&(_, drop)| drop > MIN_DROP) {
+                let r = (inner + index) as f64 + 1.5;
+                points.push((circle.x + r * cos, circle.y + r * sin));
+            }
+        }
+        points
+    }
+
+    /// Brightness at a point, with a floor that keeps noise in the black from looking like edges;
+    /// `None` outside the photograph.
+    fn level(&self, (x, y): (f64, f64)) -> Option<f64> {
+        let (x, y) = (x.round(), y.round());
+        let inside =
+            x >= 0.0 && y >= 0.0 && x < f64::from(self.width) && y < f64::from(self.height);
+        let index = y as usize * self.width as usize + x as usize;
+        inside.then(|| f64::from(self.cells[index]) + MIN_LIT)
+    }
+
+    /// The share of the circle's line inside the photograph on which `points` lie; `None` when too
+    /// little of the line lies in the photograph.
+    fn support(&self, circle: &Circle, points: &[(f64, f64)]) -> Option<f64> {
+        let (width, height) = (f64::from(self.width), f64::from(self.height));
+        let mut held = [false; SECTORS];
+        for point in points.iter().filter(|&&point| circle.holds(point)) {
+            let angle = (point.1 - circle.y).atan2(point.0 - circle.x).rem_euclid(TAU);
+            let sector = (angle / TAU * SECTORS as f64) as usize;
+            // A sector is a cell or two wide on a large circle: its neighbours share the point.
+            for near in [sector + SECTORS - 1, sector, sector + 1] {
+                held[near % SECTORS] = true;
+            }
+        }
+        let seen = (0..SECTORS).filter(|&sector| {
+            let (cos, sin) = direction(sector);
+            let (x, y) = (circle.x + circle.radius * cos, circle.y + circle.radius * sin);
+            x >= EDGE && y >= EDGE && x <= width - 1.0 - EDGE && y <= height - 1.0 - EDGE
+        });
+        let (mut line, mut both) = (0.0, 0.0);
+        for sector in seen {
+            line += 1.0;
+            both += f64::from(u8::from(held[sector]));
+        }
+        (line >= MIN_LINE * SECTORS as f64).then(|| both / line)
+    }
+
+    /// The level below which `share` of the cells lie.
+    fn quantile(&self, share: f64) -> f64 {
+        let mut counts = [0usize; 256];
+        for &cell in &self.cells {
+            counts[usize::from(cell)] += 1;
+        }
+        let wanted = share * self.cells.len() as f64;
+        let mut below = 0;
+        let level = counts.iter().position(|count| {
+            below += count;
+            below as f64 > wanted
+        });
+        level.unwrap_or(255) as f64
     }
 }
 
@@ -130,9 +224,20 @@ struct Circle {
 }
 
 impl Circle {
-    /// Signed distance of a point from the line, positive outside.
-    fn off(&self, (x, y): (f64, f64)) -> f64 {
-        (x - self.x).hypot(y - self.y) - self.radius
+    /// Whether a point lies beyond the line by more than the tolerance.
+    fn excludes(&self, point: (f64, f64)) -> bool {
+        self.squared_distance(point) > (self.radius + TOLERANCE).powi(2)
+    }
+
+    /// Whether a point lies on the line within the tolerance.
+    fn holds(&self, point: (f64, f64)) -> bool {
+        let inner = (self.radius - TOLERANCE).max(0.0);
+        !self.excludes(point) && self.squared_distance(point) > inner * inner
+    }
+
+    /// From the centre. Squared, because this is asked a million times a photograph.
+    fn squared_distance(&self, (x, y): (f64, f64)) -> f64 {
+        (x - self.x).powi(2) + (y - self.y).powi(2)
     }
 
     /// The circle through three points; `None` when they lie on a line.
@@ -174,6 +279,11 @@ fn border(lit: &Mask) -> Vec<(f64, f64)> {
     points
 }
 
+/// The circle on which most points lie, if there is any.
+fn fit(points: &[(f64, f64)]) -> Option<Circle> {
+    Some(refine(best_circle(points)?, points))
+}
+
 /// Of circles through triples of border points the one with most points on its line.
 fn best_circle(points: &[(f64, f64)]) -> Option<Circle> {
     if points.len() < 12 {
@@ -189,7 +299,7 @@ fn best_circle(points: &[(f64, f64)]) -> Option<Circle> {
         let b = pick(trial, 0.37, 0.754_877_666_25);
         let c = pick(trial, 0.71, 0.569_840_290_99);
         let Some(circle) = Circle::through(a, b, c) else { continue };
-        let support = points.iter().filter(|&&point| circle.off(point).abs() < TOLERANCE).count();
+        let support = points.iter().filter(|&&point| circle.holds(point)).count();
         if best.is_none_or(|(most, _)| support > most) {
             best = Some((support, circle));
         }
@@ -200,7 +310,7 @@ fn best_circle(points: &[(f64, f64)]) -> Option<Circle> {
 /// Least squares over the points near the line, repeated (Gauss-Newton on the distances).
 fn refine(mut circle: Circle, points: &[(f64, f64)]) -> Circle {
     for _ in 0..8 {
-        let near = points.iter().filter(|&&point| circle.off(point).abs() < TOLERANCE);
+        let near = points.iter().filter(|&&point| circle.holds(point));
         // Normal equations of (dx, dy, dr): the distance changes by -cos, -sin, -1.
         let mut m = [[0.0; 4]; 3];
         for &(x, y) in near {
@@ -241,37 +351,10 @@ fn solve(mut m: [[f64; 4]; 3]) -> Option<[f64; 3]> {
     Some([m[0][3] / m[0][0], m[1][3] / m[1][1], m[2][3] / m[2][2]])
 }
 
-/// See [`FieldOfView::circularity`]; `None` when too little of the line lies in the photograph.
-fn circularity(circle: &Circle, points: &[(f64, f64)], lit: &Mask) -> Option<f64> {
-    const SECTORS: usize = 360;
-    let (width, height) = (f64::from(lit.width()), f64::from(lit.height()));
-    let mut supported = [false; SECTORS];
-    for point in points.iter().filter(|&&point| circle.off(point).abs() < TOLERANCE) {
-        let angle =
-            (point.1 - circle.y).atan2(point.0 - circle.x).rem_euclid(std::f64::consts::TAU);
-        let sector = (angle / std::f64::consts::TAU * SECTORS as f64) as usize;
-        // A sector is a cell or two wide on a large circle: its neighbours share the point.
-        for near in [sector + SECTORS - 1, sector, sector + 1] {
-            supported[near % SECTORS] = true;
-        }
-    }
-    let (mut line, mut held) = (0.0, 0.0);
-    for (sector, &has_point) in supported.iter().enumerate() {
-        let angle = (sector as f64 + 0.5) / SECTORS as f64 * std::f64::consts::TAU;
-        let (x, y) =
-            (circle.x + circle.radius * angle.cos(), circle.y + circle.radius * angle.sin());
-        if x >= 3.0 && y >= 3.0 && x <= width - 4.0 && y <= height - 4.0 {
-            line += 1.0;
-            held += f64::from(u8::from(has_point));
-        }
-    }
-    if line < MIN_LINE * SECTORS as f64 {
-        return None;
-    }
-    let beyond = Mask::from_fn(lit.width(), lit.height(), |x, y| {
-        lit.get(x, y) && circle.off((f64::from(x), f64::from(y))) > TOLERANCE
-    });
-    Some((held / line - beyond.area() as f64 / lit.area() as f64).max(0.0))
+/// Direction (x, y) of the middle of a sector.
+fn direction(sector: usize) -> (f64, f64) {
+    let angle = (sector as f64 + 0.5) / SECTORS as f64 * TAU;
+    (angle.cos(), angle.sin())
 }
 
 /// Share of the circle's area inside a `width` x `height` photograph, by rows.
