@@ -3,8 +3,9 @@
 mod field_of_view;
 mod placement;
 
-use fast_image_resize::images::{Image, ImageRef};
-use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
+use fast_image_resize::images::{TypedImage, TypedImageRef};
+use fast_image_resize::pixels::U8x3;
+use fast_image_resize::{FilterType, ResizeAlg, ResizeOptions, Resizer};
 use image::RgbImage;
 use serde::{Deserialize, Serialize};
 
@@ -204,13 +205,16 @@ fn resize(
 ) -> Result<RgbImage, PreprocessError> {
     let ResizeFilter::AntialiasedBilinear = filter;
     let failed = |error: &dyn std::fmt::Display| PreprocessError::Resize(error.to_string());
-    let source = ImageRef::new(photo.width(), photo.height(), photo.as_raw(), PixelType::U8x3)
+    // Typed, so that the filter is compiled for this one kind of pixel and not for all twelve.
+    let source = TypedImageRef::<U8x3>::from_buffer(photo.width(), photo.height(), photo.as_raw())
         .map_err(|error| failed(&error))?;
-    let mut target = Image::new(side, side, PixelType::U8x3);
+    let mut pixels = vec![0; side as usize * side as usize * 3];
+    let mut target =
+        TypedImage::<U8x3>::from_buffer(side, side, &mut pixels).map_err(|error| failed(&error))?;
     let options = ResizeOptions::new()
         .resize_alg(ResizeAlg::Convolution(FilterType::Bilinear))
         .crop(left, top, width, height);
-    Resizer::new().resize(&source, &mut target, &options).map_err(|error| failed(&error))?;
-    RgbImage::from_raw(side, side, target.into_vec())
+    Resizer::new().resize_typed(&source, &mut target, &options).map_err(|error| failed(&error))?;
+    RgbImage::from_raw(side, side, pixels)
         .ok_or_else(|| failed(&"the resized picture has another size"))
 }
