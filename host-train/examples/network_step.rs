@@ -26,6 +26,7 @@ fn main() -> Result<()> {
     let weights = Tensor::ones(batch, DType::F32, &device)?;
     for step in 0..steps {
         let start = Instant::now();
+        let cpu = cpu_seconds();
         let mut parts = [0.0; 3];
         for (task, adam) in Task::ALL.into_iter().zip(&mut optimisers) {
             let mut clock = Instant::now();
@@ -46,12 +47,23 @@ fn main() -> Result<()> {
         }
         let [forward, backward, adam] = parts;
         let total = start.elapsed().as_secs_f64();
-        println!(
-            "step {step}: {total:.3} s (forward {forward:.3}, backward {backward:.3}, Adam {adam:.3})"
-        );
+        let cpu = cpu_seconds() - cpu;
+        print!("step {step}: {total:.3} s (forward {forward:.3}, backward {backward:.3}, ");
+        println!("Adam {adam:.3}), CPU {cpu:.3} s");
     }
-    if let Ok(status) = std::fs::read_to_string("/proc/self/status") {
-        status.lines().filter(|line| line.starts_with("VmHWM")).for_each(|line| println!("{line}"));
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let peak =
+        status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.split_whitespace().next());
+    if let Some(Ok(kib)) = peak.map(str::parse::<u64>) {
+        println!("peak {} MiB", kib / 1024);
     }
     Ok(())
+}
+
+/// CPU seconds of all threads of this process so far, in hundredths; 0 where there is no `/proc`.
+fn cpu_seconds() -> f64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    // Fields 14 and 15, counted from behind the name in brackets, which is field 2.
+    let after = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
+    after.skip(11).take(2).filter_map(|field| field.parse::<f64>().ok()).sum::<f64>() / 100.0
 }

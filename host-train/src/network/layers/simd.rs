@@ -28,7 +28,11 @@ impl Level {
     pub(super) fn detect() -> Self {
         #[cfg(target_arch = "x86_64")]
         {
-            if is_x86_feature_detected!("avx512f") {
+            // VL and DQ let the compiler use all 32 registers in the sums across lanes, too.
+            if is_x86_feature_detected!("avx512f")
+                && is_x86_feature_detected!("avx512vl")
+                && is_x86_feature_detected!("avx512dq")
+            {
                 return Level::Avx512;
             }
             if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
@@ -243,15 +247,17 @@ unsafe fn correlate_lines<S: Lanes, const ROWS: usize, const TAPS: usize>(
     // SAFETY: rows and taps stay below what the caller checked.
     unsafe {
         for first in (0..9).step_by(TAPS) {
+            // As an array, so that the loop over it is unrolled and its sums stay in registers.
+            let taps: [usize; TAPS] = std::array::from_fn(|t| taps[first + t]);
             let mut row = 0;
             while row + ROWS <= rows {
                 let (s, g) = (sums.add(row * stride + first), gradient.add(row * length));
-                correlate_block::<S, ROWS, TAPS>(s, stride, g, length, input, &taps[first..]);
+                correlate_block::<S, ROWS, TAPS>(s, stride, g, length, input, &taps);
                 row += ROWS;
             }
             while row < rows {
                 let (s, g) = (sums.add(row * stride + first), gradient.add(row * length));
-                correlate_block::<S, 1, TAPS>(s, stride, g, length, input, &taps[first..]);
+                correlate_block::<S, 1, TAPS>(s, stride, g, length, input, &taps);
                 row += 1;
             }
         }
@@ -266,7 +272,7 @@ unsafe fn correlate_block<S: Lanes, const ROWS: usize, const TAPS: usize>(
     gradient: *const f32,
     length: usize,
     input: *const f32,
-    taps: &[usize],
+    taps: &[usize; TAPS],
 ) {
     // SAFETY: as in `correlate_lines`; `length` is a multiple of the lane count.
     unsafe {
@@ -277,7 +283,7 @@ unsafe fn correlate_block<S: Lanes, const ROWS: usize, const TAPS: usize>(
             for (r, lanes) in g.iter_mut().enumerate() {
                 *lanes = S::load(gradient.add(r * length + p));
             }
-            for (t, &tap) in taps.iter().enumerate().take(TAPS) {
+            for (t, &tap) in taps.iter().enumerate() {
                 let x = S::load(input.add(p + tap));
                 for (row, g) in held.iter_mut().zip(g) {
                     row[t] = g.multiply_add(x, row[t]);
@@ -364,7 +370,7 @@ mod x86 {
         }
     }
 
-    #[target_feature(enable = "avx512f")]
+    #[target_feature(enable = "avx512f,avx512vl,avx512dq")]
     pub(super) unsafe fn accumulate_avx512(
         sums: *mut f32,
         length: usize,
@@ -394,7 +400,7 @@ mod x86 {
         unsafe { accumulate_lines::<Avx2, 4>(sums, length, weights, channels, input, plane, taps) }
     }
 
-    #[target_feature(enable = "avx512f")]
+    #[target_feature(enable = "avx512f,avx512vl,avx512dq")]
     pub(super) unsafe fn correlate_avx512(
         sums: *mut f32,
         stride: usize,

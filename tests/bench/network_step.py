@@ -1,0 +1,128 @@
+"""Times a training step of the network here and in PyTorch, alternating, on the same machine.
+
+    cargo build --release -p host-train --example network_step
+    python tests/bench/network_step.py --width 0.25 --side 256 --batch 8 --threads 2 --rounds 3
+
+A step is what MTL-IO does with one batch: for each of the four tasks a forward pass, a backward
+pass and a step of the task's own Adam. Each round runs both in a fresh process, first one, then
+the other; printed are seconds a step (the fastest of the process's steps, and its CPU seconds,
+which a busy machine disturbs less) and the peak memory.
+"""
+
+import argparse
+import pathlib
+import re
+import resource
+import statistics
+import subprocess
+import sys
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+
+
+def torch_step(width, side, batch, steps, threads):
+    """The same network and step in PyTorch; prints what the Rust example prints."""
+    import torch
+    import torch.nn.functional as F
+    from torch import nn
+
+    torch.set_num_threads(threads)
+    torch.manual_seed(1)
+    c = [max(1, round(n * width)) for n in (64, 128, 256, 512, 512)]
+
+    def blocks(*channels):
+        layers = []
+        for i, o in zip(channels, channels[1:]):
+            layers += [nn.Conv2d(i, o, 3, padding=1), nn.BatchNorm2d(o), nn.ReLU(inplace=True)]
+        return nn.Sequential(*layers)
+
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.encoder = nn.ModuleList(blocks(i, o, o) for i, o in zip([3] + c, c))
+            self.decoder = nn.ModuleList()
+            deep = c[4]
+            for skip, out in zip(c[3::-1], [c[2], c[1], c[0], c[0]]):
+                self.decoder.append(blocks(deep + skip, (deep + skip) // 2, out))
+                deep = out
+            self.up = nn.Upsample(scale_factor=2, mode="bilinear", align_corners=True)
+            self.classifier = nn.Sequential(nn.Flatten(), nn.Dropout(0.8), nn.Linear(c[4], 1))
+            self.heads = nn.ModuleList(nn.Conv2d(c[0], 1, 1) for _ in range(3))
+
+        def forward(self, x, task):
+            maps = []
+            for stage in self.encoder:
+                x = stage(F.max_pool2d(x, 2) if maps else x)
+                maps.append(x)
+            if task == 0:
+                return self.classifier(F.adaptive_max_pool2d(x, 1))
+            for stage, skip in zip(self.decoder, maps[3::-1]):
+                x = stage(torch.cat([self.up(x), skip], 1))
+            return self.heads[task - 1](x)
+
+    def loss(task, z):
+        t = torch.zeros_like(z)
+        if task == 3:
+            return F.l1_loss(torch.sigmoid(z), t)
+        bce = F.binary_cross_entropy_with_logits(z, t, reduction="none")
+        return (bce if task else (1 - torch.exp(-bce)) ** 2 * bce).mean()
+
+    net = Net()
+    adams = [torch.optim.Adam(net.parameters(), lr=1e-4) for _ in range(4)]
+    x = torch.rand(batch, 3, side, side)
+    for step in range(steps):
+        start, parts = time.perf_counter(), [0.0, 0.0, 0.0]
+        cpu = time.process_time()
+        for task, adam in enumerate(adams):
+            t0 = time.perf_counter()
+            value = loss(task, net(x, task))
+            t1 = time.perf_counter()
+            adam.zero_grad(set_to_none=True)
+            value.backward()
+            t2 = time.perf_counter()
+            adam.step()
+            t3 = time.perf_counter()
+            parts = [p + d for p, d in zip(parts, (t1 - t0, t2 - t1, t3 - t2))]
+        total, cpu = time.perf_counter() - start, time.process_time() - cpu
+        f, b, a = parts
+        print(f"step {step}: {total:.3f} s (forward {f:.3f}, backward {b:.3f}, Adam {a:.3f}), CPU {cpu:.3f} s")
+    print(f"peak {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024} MiB")
+
+
+def measure(command, threads):
+    environment = {"RAYON_NUM_THREADS": str(threads), "PATH": "/usr/bin:/bin"}
+    text = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
+    # The first step warms caches and memory.
+    found = re.findall(r"step \d+: ([\d.]+) s .*CPU ([\d.]+) s", text)[1:]
+    peak = int(re.search(r"peak (\d+) MiB", text)[1])
+    return min(float(t) for t, _ in found), min(float(c) for _, c in found), peak
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--width", type=float, default=0.25)
+    parser.add_argument("--side", type=int, default=256)
+    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--steps", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--example", default=ROOT / "target/release/examples/network_step")
+    parser.add_argument("--torch", action="store_true", help="run only the PyTorch step, here")
+    a = parser.parse_args()
+    if a.torch:
+        return torch_step(a.width, a.side, a.batch, a.steps, a.threads)
+    sizes = [str(a.width), str(a.side), str(a.batch), str(a.steps)]
+    flags = [f for k, v in zip(("width", "side", "batch", "steps"), sizes) for f in (f"--{k}", v)]
+    other = [sys.executable, __file__, "--torch", "--threads", str(a.threads), *flags]
+    rounds = []
+    for _ in range(a.rounds):
+        ours, theirs = measure([str(a.example), *sizes], a.threads), measure(other, a.threads)
+        rounds.append((ours, theirs))
+        print(f"here {ours[0]:.3f} s, CPU {ours[1]:.3f} s, {ours[2]} MiB; PyTorch {theirs[0]:.3f} s, CPU {theirs[1]:.3f} s, {theirs[2]} MiB", flush=True)
+    for what, k in (("time", 0), ("CPU time", 1), ("peak memory", 2)):
+        ratio = statistics.median(ours[k] / theirs[k] for ours, theirs in rounds)
+        print(f"{what}: {ratio:.2f} of PyTorch's (median of {len(rounds)})")
+
+
+main()
