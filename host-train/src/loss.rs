@@ -1,5 +1,6 @@
 //! The four task losses, from logits, over the labelled images of a batch only.
 
+use crate::dataset::batches::Target;
 use crate::network::Task;
 use crate::network::layers::{elements, read};
 use candle_core::{CpuStorage, CustomOp3, Layout, Shape, Tensor};
@@ -28,6 +29,11 @@ pub enum LossError {
     /// A tensor operation failed.
     #[error("loss: {0}")]
     Tensor(#[from] candle_core::Error),
+}
+
+/// [`masked_loss`] against a batch's target.
+pub fn task_loss(task: Task, logits: &Tensor, target: &Target) -> Result<Tensor, LossError> {
+    masked_loss(task, logits, &target.values, &target.weights)
 }
 
 /// The task's loss as a scalar tensor: the mean over the elements of the images whose weight is

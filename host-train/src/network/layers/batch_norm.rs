@@ -243,19 +243,20 @@ fn gated_sums(x: &[f32], y: &[f32], g: &[f32], mean: f32) -> (f64, f64) {
     let (mut of_g, mut of_gx) = (0.0, 0.0);
     for ((x, y), g) in x.chunks(RUN).zip(y.chunks(RUN)).zip(g.chunks(RUN)) {
         let (mut lanes, mut products) = ([0.0f32; LANES], [0.0f32; LANES]);
-        let whole = g.len() / LANES * LANES;
-        let vectors = x.chunks_exact(LANES).zip(y.chunks_exact(LANES)).zip(g.chunks_exact(LANES));
-        for ((x, y), g) in vectors {
+        // Arrays, not slices: without a bounds check the gate is a mask instead of a branch.
+        let ((x, x_rest), (y, y_rest), (g, g_rest)) =
+            (x.as_chunks::<LANES>(), y.as_chunks::<LANES>(), g.as_chunks::<LANES>());
+        for ((x, y), g) in x.iter().zip(y).zip(g) {
             for i in 0..LANES {
                 let g = if y[i] > 0.0 { g[i] } else { 0.0 };
                 lanes[i] += g;
                 products[i] += g * (x[i] - mean);
             }
         }
-        for i in whole..g.len() {
-            let g = if y[i] > 0.0 { g[i] } else { 0.0 };
-            lanes[i - whole] += g;
-            products[i - whole] += g * (x[i] - mean);
+        for (i, ((x, y), g)) in x_rest.iter().zip(y_rest).zip(g_rest).enumerate() {
+            let g = if *y > 0.0 { *g } else { 0.0 };
+            lanes[i] += g;
+            products[i] += g * (x - mean);
         }
         of_g += lanes.iter().map(|&lane| f64::from(lane)).sum::<f64>();
         of_gx += products.iter().map(|&lane| f64::from(lane)).sum::<f64>();
