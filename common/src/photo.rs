@@ -10,6 +10,7 @@ use zune_core::bytestream::ZCursor;
 use zune_core::colorspace::ColorSpace;
 use zune_core::options::DecoderOptions;
 use zune_jpeg::JpegDecoder;
+use zune_jpeg::errors::DecodeErrors;
 
 /// What a photograph may be; checked before any pixel is allocated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -148,20 +149,18 @@ fn decode_jpeg(bytes: &[u8], limits: &Limits) -> Result<RgbImage, PhotoError> {
         .set_max_width(usize::from(u16::MAX))
         .set_max_height(usize::from(u16::MAX))
         .jpeg_set_out_colorspace(ColorSpace::RGB);
-    let mut decoder = JpegDecoder::new_with_options(ZCursor::new(bytes), options);
-    let failed = |error: zune_jpeg::errors::DecodeErrors| PhotoError::Jpeg(error.to_string());
-    let complete = jpeg_is_complete(bytes);
+    let layout = jpeg_layout(bytes);
+    let open = layout.as_ref().and_then(|layout| without_end_marker(bytes, layout));
+    let seen = open.as_deref().unwrap_or(bytes);
+    let mut decoder = JpegDecoder::new_with_options(ZCursor::new(seen), options);
+    let failed = |error: DecodeErrors| PhotoError::Jpeg(error.to_string());
     if let Err(error) = decoder.decode_headers() {
-        return Err(if complete {
-            failed(error)
-        } else {
-            PhotoError::Truncated { format: "JPEG" }
-        });
+        return Err(layout.map_or(PhotoError::Truncated { format: "JPEG" }, |_| failed(error)));
     }
     let size = decoder.info().map(|info| (u32::from(info.width), u32::from(info.height)));
     let (width, height) = size.ok_or_else(|| PhotoError::Jpeg("it has no frame header".into()))?;
     check_size(width, height, limits)?;
-    if !complete {
+    if layout.is_none() {
         return Err(PhotoError::Truncated { format: "JPEG" });
     }
     match decoder.input_colorspace() {
@@ -176,37 +175,57 @@ fn decode_jpeg(bytes: &[u8], limits: &Limits) -> Result<RgbImage, PhotoError> {
         .ok_or_else(|| PhotoError::Jpeg("its pixels do not fill its frame".into()))
 }
 
-/// Whether the file's segments and scans lead to an end-of-image marker. In the coded data of a
-/// scan a marker cannot occur by chance, so a file cut anywhere before its end has none.
-fn jpeg_is_complete(bytes: &[u8]) -> bool {
+/// What a JPEG file's markers tell.
+struct JpegLayout {
+    /// Position of the end-of-image marker.
+    end: usize,
+    /// Number of scans.
+    scans: usize,
+    /// Whether the frame is coded in one sweep, not progressively.
+    sequential: bool,
+}
+
+/// Follows the file's segments and scans to the end-of-image marker; `None` when there is none. In
+/// the coded data of a scan a marker cannot occur by chance, so a file cut anywhere before its end
+/// has none.
+fn jpeg_layout(bytes: &[u8]) -> Option<JpegLayout> {
     const END: u8 = 0xd9;
     const START_OF_SCAN: u8 = 0xda;
-    let mut at = 2;
+    let (mut at, mut scans, mut sequential) = (2, 0, false);
     loop {
         // Skip coded data (stuffed zeros, restart markers) and fill bytes up to the next marker.
         let marker = loop {
-            let Some(found) = bytes.get(at..).and_then(|rest| rest.iter().position(|&b| b == 0xff))
-            else {
-                return false;
-            };
-            at += found + 1;
-            match bytes.get(at) {
-                None => return false,
-                Some(0x00 | 0x01 | 0xd0..=0xd7 | 0xff) => {}
-                Some(&marker) => break marker,
+            at += 1 + bytes.get(at..)?.iter().position(|&byte| byte == 0xff)?;
+            match bytes.get(at)? {
+                0x00 | 0x01 | 0xd0..=0xd7 | 0xff => {}
+                &marker => break marker,
             }
         };
         at += 1;
-        if marker == END {
-            return true;
+        match marker {
+            END => return Some(JpegLayout { end: at - 2, scans, sequential }),
+            START_OF_SCAN => scans += 1,
+            0xc0 | 0xc1 => sequential = true,
+            _ => {}
         }
-        let Some(&[high, low]) = bytes.get(at..at + 2) else { return false };
-        let length = usize::from(u16::from_be_bytes([high, low]));
-        at += length;
-        if at > bytes.len() || (marker == START_OF_SCAN && at == bytes.len()) {
-            return false;
-        }
+        let length = bytes.get(at..at + 2)?;
+        at += usize::from(u16::from_be_bytes([length[0], length[1]]));
     }
+}
+
+/// The file as the decoder is to see it.
+///
+/// Where a sequential scan stops early but an end marker follows (some recovery tools write one),
+/// the decoder would fill the rest with grey and say nothing. Without the marker it reports that
+/// the data ran out. A few zeros stand behind the scan, as the decoder reads ahead.
+fn without_end_marker(bytes: &[u8], layout: &JpegLayout) -> Option<Vec<u8>> {
+    const READ_AHEAD: usize = 16;
+    (layout.sequential && layout.scans == 1).then(|| {
+        let mut open = Vec::with_capacity(layout.end + READ_AHEAD);
+        open.extend_from_slice(&bytes[..layout.end]);
+        open.resize(layout.end + READ_AHEAD, 0);
+        open
+    })
 }
 
 fn decode_png(bytes: &[u8], limits: &Limits) -> Result<RgbImage, PhotoError> {
@@ -291,3 +310,6 @@ fn upright(pixels: RgbImage, bytes: &[u8]) -> RgbImage {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
