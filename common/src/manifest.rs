@@ -440,3 +440,6 @@ fn is_day(text: &str) -> bool {
         && number(month, 2).is_some_and(|month| (1..=12).contains(&month))
         && number(day, 2).is_some_and(|day| (1..=31).contains(&day))
 }
+
+#[cfg(test)]
+mod tests;

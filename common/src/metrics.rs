@@ -270,3 +270,158 @@ impl SplitMix64 {
         ((u128::from(self.next()) * n as u128) >> 64) as usize
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use proptest::prelude::*;
+    use serde_json::Value;
+
+    use super::*;
+
+    fn figures() -> Value {
+        let bytes = std::fs::read(glaucoma_tests::golden("common/figures.json")).unwrap();
+        serde_json::from_slice(&bytes).unwrap()
+    }
+
+    fn numbers(value: &Value) -> Vec<f64> {
+        value.as_array().unwrap().iter().map(|number| number.as_f64().unwrap()).collect()
+    }
+
+    fn labels(value: &Value) -> Vec<bool> {
+        value.as_array().unwrap().iter().map(|label| label.as_bool().unwrap()).collect()
+    }
+
+    fn near(found: f64, expected: f64) -> bool {
+        (found - expected).abs() < 1e-12
+    }
+
+    #[test]
+    fn ranking_figures_equal_scikit_learn_and_delong_over_all_pairs() {
+        for case in figures()["roc"].as_array().unwrap() {
+            let (scores, positive) = (numbers(&case["scores"]), labels(&case["positive"]));
+            let name = &case["name"];
+            let area = auc(&scores, &positive).unwrap();
+            assert!(near(area, case["auc"].as_f64().unwrap()), "{name}");
+            for (confidence, expected) in case["delong"].as_object().unwrap() {
+                let found = auc_interval(&scores, &positive, confidence.parse().unwrap()).unwrap();
+                let expected = numbers(expected);
+                assert!(near(found.estimate, expected[0]), "{name} {found:?}");
+                assert!(near(found.low, expected[1]), "{name} {found:?}");
+                assert!(near(found.high, expected[2]), "{name} {found:?}");
+            }
+            let points = roc(&scores, &positive);
+            assert_eq!(points[0].threshold, f64::INFINITY);
+            let expected = case["roc"].as_array().unwrap();
+            assert_eq!(points.len(), expected.len() + 1, "{name}");
+            for (point, expected) in points[1..].iter().zip(expected) {
+                let expected = numbers(expected);
+                assert!(near(point.threshold, expected[0]), "{name}");
+                assert!(near(point.sensitivity, expected[1]), "{name}");
+                assert!(near(point.specificity, expected[2]), "{name}");
+            }
+            for pair in case["sensitivity_at"].as_array().unwrap() {
+                let pair = numbers(pair);
+                let found = sensitivity_at_specificity(&scores, &positive, pair[0]).unwrap();
+                assert!(near(found, pair[1]), "{name} at {}: {found}", pair[0]);
+            }
+        }
+    }
+
+    #[test]
+    fn bootstrap_equals_the_same_draws_in_numpy() {
+        let case = &figures()["bootstrap"];
+        let (scores, positive) = (numbers(&case["scores"]), labels(&case["positive"]));
+        let area = |indices: &[usize]| {
+            let scores: Vec<f64> = indices.iter().map(|&index| scores[index]).collect();
+            let positive: Vec<bool> = indices.iter().map(|&index| positive[index]).collect();
+            auc(&scores, &positive)
+        };
+        let interval = bootstrap_interval(scores.len(), 42, 200, 0.9, area).unwrap();
+        let expected = numbers(&case["interval"]);
+        assert!(near(interval.estimate, expected[0]), "{interval:?}");
+        assert!(near(interval.low, expected[1]), "{interval:?}");
+        assert!(near(interval.high, expected[2]), "{interval:?}");
+        assert!(bootstrap_interval(5, 1, 10, 0.9, |_| None).is_none());
+        assert!(bootstrap_interval(5, 1, 0, 0.9, |_| Some(1.0)).is_none());
+        assert!(bootstrap_interval(0, 1, 10, 0.9, |_| Some(1.0)).is_none());
+    }
+
+    #[test]
+    fn moments_and_quantiles_equal_numpy_and_scipy() {
+        let figures = figures();
+        for case in figures["moments"].as_array().unwrap() {
+            let (mean, deviation) = mean_and_deviation(&numbers(&case[0])).unwrap();
+            assert!(near(mean, case[1].as_f64().unwrap()));
+            assert!(near(deviation, case[2].as_f64().unwrap()));
+        }
+        for pair in figures["normal_quantile"].as_array().unwrap() {
+            let (share, expected) = (pair[0].as_f64().unwrap(), pair[1].as_f64().unwrap());
+            assert!((normal_quantile(share) - expected).abs() < 1e-10, "{share}");
+        }
+        assert_eq!(mean_and_deviation(&[]), None);
+        assert_eq!(mean_and_deviation(&[3.0]), Some((3.0, 0.0)));
+    }
+
+    #[test]
+    fn mask_figures_equal_scikit_learn_and_scipy() {
+        for case in figures()["masks"].as_array().unwrap() {
+            let side = |name: &str| case[name].as_u64().unwrap() as u32;
+            let (width, height) = (side("width"), side("height"));
+            let mask = |name: &str| {
+                let bits = case[name].as_str().unwrap().as_bytes();
+                Mask::from_fn(width, height, |x, y| bits[(y * width + x) as usize] == b'1')
+            };
+            let (a, b) = (mask("a"), mask("b"));
+            assert!(near(dice(&a, &b), case["dice"].as_f64().unwrap()));
+            let areas: Vec<f64> = a.component_areas().iter().map(|&area| area as f64).collect();
+            assert_eq!(areas, numbers(&case["component_areas"]));
+            assert_eq!(
+                f64::from(a.vertical_diameter()),
+                case["vertical_diameter"].as_f64().unwrap()
+            );
+            match a.centroid() {
+                None => assert!(case["centroid"].is_null()),
+                Some((x, y)) => {
+                    let expected = numbers(&case["centroid"]);
+                    assert!(near(x, expected[0]) && near(y, expected[1]));
+                }
+            }
+        }
+        assert_eq!(dice(&Mask::new(4, 3), &Mask::new(4, 3)), 1.0);
+    }
+
+    #[test]
+    fn what_cannot_be_ranked_has_no_figure() {
+        assert_eq!(auc(&[0.1, 0.2], &[true, true]), None);
+        assert_eq!(auc(&[0.1, f64::NAN], &[true, false]), None);
+        assert_eq!(auc(&[0.1], &[true, false]), None);
+        assert_eq!(auc_interval(&[0.1, 0.2, 0.3], &[true, false, false], 0.95), None);
+        assert_eq!(auc_interval(&[0.1, 0.2, 0.3, 0.4], &[true, false, false, true], 1.0), None);
+        assert!(roc(&[], &[]).is_empty());
+        assert_eq!(sensitivity_at_specificity(&[0.5], &[true], 0.9), None);
+    }
+
+    proptest! {
+        #[test]
+        fn auc_is_the_share_of_pairs_ranked_rightly(
+            cases in proptest::collection::vec((0u8..6, any::<bool>()), 1..40),
+        ) {
+            let scores: Vec<f64> = cases.iter().map(|&(score, _)| f64::from(score)).collect();
+            let positive: Vec<bool> = cases.iter().map(|&(_, label)| label).collect();
+            let (mut pairs, mut right) = (0.0, 0.0);
+            for (i, j) in (0..cases.len()).flat_map(|i| (0..cases.len()).map(move |j| (i, j))) {
+                if positive[i] && !positive[j] {
+                    pairs += 1.0;
+                    right += if scores[i] > scores[j] { 1.0 } else { 0.0 };
+                    right += if scores[i] == scores[j] { 0.5 } else { 0.0 };
+                }
+            }
+            match auc(&scores, &positive) {
+                None => prop_assert_eq!(pairs, 0.0),
+                Some(area) => prop_assert!(near(area, right / pairs)),
+            }
+        }
+    }
+}

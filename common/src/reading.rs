@@ -339,3 +339,161 @@ fn contradictions(reading: &Reading, anatomy: &Anatomy) -> Vec<Inconsistency> {
     }
     found
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    const SIDE: u32 = 64;
+
+    /// A square of 640 native pixels at (100, -20): ten native pixels a network pixel.
+    const PLACEMENT: Placement =
+        Placement { origin_x: 100.0, origin_y: -20.0, width: 640.0, height: 640.0, side: SIDE };
+
+    fn blob(center: (f64, f64), radii: (f64, f64)) -> Vec<f32> {
+        let at = |index: u32, center: f64, radius: f64| (f64::from(index) - center) / radius;
+        let inside = |x, y| at(x, center.0, radii.0).hypot(at(y, center.1, radii.1)) <= 1.0;
+        let pixels = (0..SIDE).flat_map(|y| (0..SIDE).map(move |x| (x, y)));
+        pixels.map(|(x, y)| if inside(x, y) { 0.9 } else { 0.1 }).collect()
+    }
+
+    fn hill(center: (f64, f64)) -> Vec<f32> {
+        let pixels = (0..SIDE).flat_map(|y| (0..SIDE).map(move |x| (x, y)));
+        let value = |(x, y)| {
+            let d = (f64::from(x) - center.0).hypot(f64::from(y) - center.1);
+            (-d * d / 12.5).exp() as f32
+        };
+        pixels.map(value).collect()
+    }
+
+    /// A right eye: the disc at (44, 30) with a diameter of 10, the fovea at (20, 32).
+    fn eye() -> NetworkOutput {
+        NetworkOutput {
+            side: SIDE,
+            glaucoma: 0.25,
+            disc: blob((44.0, 30.0), (5.2, 5.2)),
+            cup: blob((44.0, 30.0), (2.2, 3.2)),
+            fovea: hill((20.0, 32.0)),
+        }
+    }
+
+    fn read_default(output: &NetworkOutput) -> Reading {
+        read(output, &PLACEMENT, &Decoding::default(), &Anatomy::default())
+    }
+
+    #[test]
+    fn a_sound_eye_reads_in_native_pixels() {
+        let reading = read_default(&eye());
+        assert_eq!(reading.inconsistencies, vec![]);
+        assert_eq!(reading.classifier_probability, Some(0.25));
+        let disc = reading.disc.unwrap();
+        let center = NativePoint { x: 100.0 + 445.0 - 0.5, y: -20.0 + 305.0 - 0.5 };
+        assert!(disc.center.distance_to(center) < 1e-9, "{:?}", disc.center);
+        assert_eq!((disc.width, disc.height), (110.0, 110.0));
+        assert_eq!(reading.cup.unwrap().height, 70.0);
+        assert!((reading.vcdr.unwrap() - 7.0 / 11.0).abs() < 1e-12);
+        let fovea = NativePoint { x: 100.0 + 205.0 - 0.5, y: -20.0 + 325.0 - 0.5 };
+        assert!(reading.fovea.unwrap().distance_to(fovea) < 0.5);
+        assert_eq!(reading.laterality, Some(Laterality::Right));
+        let left = disc.outline.iter().map(|point| point.x).fold(f64::INFINITY, f64::min);
+        assert!((left - (100.0 + 390.0 - 0.5)).abs() < 1e-9, "{left}");
+    }
+
+    #[test]
+    fn the_mirrored_eye_is_a_left_one_and_a_disc_above_the_fovea_is_not_told() {
+        let left = NetworkOutput { fovea: hill((62.0, 32.0)), ..eye() };
+        assert_eq!(read_default(&left).laterality, Some(Laterality::Left));
+        let above = NetworkOutput { fovea: hill((42.0, 55.0)), ..eye() };
+        assert_eq!(read_default(&above).laterality, None);
+    }
+
+    #[test]
+    fn what_is_not_finite_gives_no_value() {
+        let mut output = NetworkOutput { glaucoma: f32::NAN, ..eye() };
+        output.disc[5] = f32::INFINITY;
+        output.cup[7] = f32::NAN;
+        output.fovea[9] = f32::NAN;
+        let reading = read_default(&output);
+        assert_eq!(reading.classifier_probability, None);
+        assert!(reading.disc.is_none() && reading.cup.is_none() && reading.vcdr.is_none());
+        assert!(reading.fovea.is_none() && reading.laterality.is_none());
+        let outputs = [Output::Glaucoma, Output::Disc, Output::Cup, Output::Fovea];
+        let expected = outputs.map(|output| Inconsistency::NotFinite { output });
+        assert_eq!(reading.inconsistencies, expected);
+    }
+
+    #[test]
+    fn what_is_no_probability_or_of_another_size_gives_no_value() {
+        let mut output = NetworkOutput { glaucoma: 1.5, ..eye() };
+        output.cup.pop();
+        let reading = read_default(&output);
+        assert_eq!(
+            reading.inconsistencies,
+            vec![
+                Inconsistency::NotProbability { output: Output::Glaucoma, value: 1.5 },
+                Inconsistency::WrongSize { output: Output::Cup, found: 4095, expected: 4096 },
+            ]
+        );
+        assert!(reading.disc.is_some() && reading.cup.is_none() && reading.vcdr.is_none());
+    }
+
+    #[test]
+    fn each_contradiction_of_anatomy_is_named() {
+        let kinds = |output: &NetworkOutput| read_default(output).inconsistencies;
+        let far = kinds(&NetworkOutput { fovea: hill((44.0, 34.0)), ..eye() });
+        assert!(
+            matches!(far[..], [Inconsistency::DiscFoveaDistance { diameters }] if diameters < 1.0)
+        );
+        let outside = kinds(&NetworkOutput { cup: blob((50.0, 30.0), (2.2, 3.2)), ..eye() });
+        assert!(matches!(outside[..], [Inconsistency::CupOutsideDisc { share }] if share > 0.3));
+        let flat = kinds(&NetworkOutput { disc: blob((44.0, 30.0), (9.2, 4.2)), ..eye() });
+        assert!(matches!(flat[..], [Inconsistency::DiscShape { aspect }] if aspect > 2.0));
+        let huge = NetworkOutput { disc: blob((32.0, 30.0), (20.2, 20.2)), ..eye() };
+        assert!(matches!(kinds(&huge)[0], Inconsistency::DiscSize { share } if share > 0.6));
+        let full = kinds(&NetworkOutput { cup: eye().disc, ..eye() });
+        assert_eq!(full, vec![Inconsistency::VcdrOutOfRange { vcdr: 1.0 }]);
+        let second = blob((15.0, 10.0), (4.2, 4.2));
+        let both = eye().disc.iter().zip(&second).map(|(&a, &b)| a.max(b)).collect();
+        let several = kinds(&NetworkOutput { disc: both, ..eye() });
+        assert_eq!(several, vec![Inconsistency::SeveralDiscs { count: 2 }]);
+        assert_eq!(several[0].to_string(), "2 regions look like an optic disc; an eye has one");
+        let json = serde_json::to_string(&several[0]).unwrap();
+        assert_eq!(json, r#"{"kind":"several_discs","count":2}"#);
+    }
+
+    #[test]
+    fn empty_maps_give_an_empty_reading() {
+        let none = vec![0.0; 64 * 64];
+        let output = NetworkOutput { disc: none.clone(), cup: none.clone(), fovea: none, ..eye() };
+        let reading = read_default(&output);
+        assert!(reading.disc.is_none() && reading.cup.is_none() && reading.fovea.is_none());
+        assert_eq!(reading.inconsistencies, vec![]);
+    }
+
+    #[test]
+    fn the_floor_frees_the_fovea_from_a_distant_haze() {
+        let mut map = hill((20.0, 32.0));
+        map.iter_mut().for_each(|value| *value = value.max(0.02));
+        let plain = center_of_mass(&map, SIDE, 0.0).unwrap();
+        let floored = center_of_mass(&map, SIDE, 0.3).unwrap();
+        let truth = NetworkPoint { x: 20.0, y: 32.0 };
+        assert!(plain.distance_to(truth) > 5.0 && floored.distance_to(truth) < 1e-6);
+        assert_eq!(center_of_mass(&[0.0; 4], 2, 0.0), None);
+        assert_eq!(center_of_mass(&[0.0, f32::NAN, 1.0, 0.0], 2, 0.0), None);
+        assert_eq!(center_of_mass(&[1.0; 3], 2, 0.0), None);
+        let high = Decoding { fovea_min_peak: 0.95, ..Decoding::default() };
+        let faint: Vec<f32> = hill((20.0, 32.0)).iter().map(|value| value * 0.5).collect();
+        let output = NetworkOutput { fovea: faint, ..eye() };
+        assert_eq!(read(&output, &PLACEMENT, &high, &Anatomy::default()).fovea, None);
+    }
+
+    #[test]
+    fn the_ratio_needs_both_masks() {
+        let (full, none) = (Mask::from_fn(4, 4, |_, _| true), Mask::new(4, 4));
+        assert_eq!(vcdr_of(&full, &none), None);
+        assert_eq!(vcdr_of(&none, &full), None);
+        assert_eq!(vcdr_of(&full, &full), Some(1.0));
+    }
+}

@@ -49,6 +49,11 @@ pub enum RiskError {
 
 /// More steps than any convex two-parameter fit has been seen to need.
 const MAX_STEPS: usize = 100;
+/// Below this Newton decrement (twice the objective's distance from its minimum) the parameters
+/// are exact to about ten digits, and rounding gains the upper hand.
+const DECREMENT: f64 = 1e-20;
+/// Below this Newton decrement full steps are taken without looking at the objective.
+const NEAR: f64 = 1e-6;
 
 impl VcdrModel {
     /// Probability of glaucoma at the ratio `vcdr`.
@@ -78,25 +83,22 @@ impl VcdrModel {
         let mut model = Self { intercept: 0.0, slope: 0.0 };
         let mut objective = model.objective(vcdr, glaucoma);
         for _ in 0..MAX_STEPS {
-            let (d_intercept, d_slope) = model.newton_step(vcdr, glaucoma);
+            let step = model.newton_step(vcdr, glaucoma);
             let mut share = 1.0;
-            loop {
+            let (next, value) = loop {
                 let next = Self {
-                    intercept: model.intercept + share * d_intercept,
-                    slope: model.slope + share * d_slope,
+                    intercept: model.intercept + share * step.intercept,
+                    slope: model.slope + share * step.slope,
                 };
                 let value = next.objective(vcdr, glaucoma);
-                if value <= objective {
-                    (model, objective) = (next, value);
-                    break;
+                // This near to the minimum full steps converge, while rounding hides their gain.
+                if value <= objective || step.decrement < NEAR {
+                    break (next, value);
                 }
                 share /= 2.0;
-                // So short a step that rounding hides its gain: this is the minimum.
-                if share < 1e-9 {
-                    return Ok(model);
-                }
-            }
-            if d_intercept.abs().max(d_slope.abs()) < 1e-12 * (1.0 + model.slope.abs()) {
+            };
+            (model, objective) = (next, value);
+            if step.decrement < DECREMENT {
                 return Ok(model);
             }
         }
@@ -117,7 +119,7 @@ impl VcdrModel {
         loss + self.slope * self.slope / 2.0
     }
 
-    fn newton_step(&self, vcdr: &[f64], glaucoma: &[bool]) -> (f64, f64) {
+    fn newton_step(&self, vcdr: &[f64], glaucoma: &[bool]) -> NewtonStep {
         let (mut g0, mut g1) = (0.0, self.slope);
         // The tiny addition keeps the system solvable where every probability has saturated.
         let (mut h00, mut h01, mut h11) = (1e-12, 0.0, 1.0);
@@ -132,8 +134,18 @@ impl VcdrModel {
             h11 += weight * ratio * ratio;
         }
         let determinant = h00 * h11 - h01 * h01;
-        ((h01 * g1 - h11 * g0) / determinant, (h01 * g0 - h00 * g1) / determinant)
+        let intercept = (h01 * g1 - h11 * g0) / determinant;
+        let slope = (h01 * g0 - h00 * g1) / determinant;
+        NewtonStep { intercept, slope, decrement: -(g0 * intercept + g1 * slope) }
     }
+}
+
+/// A step towards the minimum.
+struct NewtonStep {
+    intercept: f64,
+    slope: f64,
+    /// Newton decrement: twice what the step is expected to lower the objective by.
+    decrement: f64,
 }
 
 fn sigmoid(x: f64) -> f64 {
@@ -184,5 +196,83 @@ impl OperatingPoint {
     #[must_use]
     pub fn refers(&self, probability: f64) -> bool {
         probability >= self.threshold
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn fit_equals_scikit_learn() {
+        let bytes = std::fs::read(glaucoma_tests::golden("common/figures.json")).unwrap();
+        let figures: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
+        for case in figures["risk"].as_array().unwrap() {
+            let vcdr: Vec<f64> = serde_json::from_value(case["vcdr"].clone()).unwrap();
+            let labels: Vec<bool> = serde_json::from_value(case["glaucoma"].clone()).unwrap();
+            let model = VcdrModel::fit(&vcdr, &labels).unwrap();
+            // scikit-learn's solver stops at a small gradient, not at the last digit.
+            assert!((model.intercept - case["intercept"].as_f64().unwrap()).abs() < 1e-5);
+            assert!((model.slope - case["slope"].as_f64().unwrap()).abs() < 1e-5);
+            for probe in case["probabilities"].as_array().unwrap() {
+                let expected = probe[1].as_f64().unwrap();
+                assert!((model.probability(probe[0].as_f64().unwrap()) - expected).abs() < 1e-6);
+            }
+        }
+    }
+
+    #[test]
+    fn fit_refuses_what_has_no_answer() {
+        let one_class = VcdrModel::fit(&[0.3, 0.4], &[false, false]);
+        assert_eq!(one_class, Err(RiskError::OneClass { glaucoma: 0, normal: 2 }));
+        assert_eq!(VcdrModel::fit(&[], &[]), Err(RiskError::OneClass { glaucoma: 0, normal: 0 }));
+        let nan = VcdrModel::fit(&[0.3, f64::NAN], &[false, true]);
+        assert_eq!(nan, Err(RiskError::NotFinite { index: 1 }));
+        let lengths = VcdrModel::fit(&[0.3], &[false, true]);
+        assert_eq!(lengths, Err(RiskError::Lengths { ratios: 1, labels: 2 }));
+    }
+
+    #[test]
+    fn fusion_is_the_mean() {
+        let model = VcdrModel { intercept: -6.0, slope: 10.0 };
+        let risk = fuse(0.2, 0.6, &model);
+        assert_eq!(risk, Risk { probability: 0.35, classifier: 0.2, vcdr_model: 0.5 });
+        let point = OperatingPoint {
+            threshold: 0.35,
+            sensitivity: None,
+            specificity: None,
+            chosen_on: String::new(),
+        };
+        assert!(point.refers(risk.probability) && !point.refers(0.349));
+    }
+
+    #[test]
+    fn probability_stays_one_far_out() {
+        let model = VcdrModel { intercept: 0.0, slope: 1e6 };
+        assert_eq!((model.probability(-1.0), model.probability(1.0)), (0.0, 1.0));
+    }
+
+    proptest! {
+        /// At the minimum of a smooth convex function every small step goes up.
+        #[test]
+        fn fit_is_the_minimum(
+            eyes in proptest::collection::vec((0.0..1.0f64, any::<bool>()), 2..60),
+        ) {
+            let (vcdr, labels): (Vec<f64>, Vec<bool>) = eyes.into_iter().unzip();
+            if let Ok(model) = VcdrModel::fit(&vcdr, &labels) {
+                let least = model.objective(&vcdr, &labels);
+                for (a, b) in [(1e-3, 0.0), (-1e-3, 0.0), (0.0, 1e-3), (0.0, -1e-3)] {
+                    let near =
+                        VcdrModel { intercept: model.intercept + a, slope: model.slope + b };
+                    prop_assert!(near.objective(&vcdr, &labels) > least);
+                }
+            } else {
+                prop_assert!(labels.iter().all(|&label| label == labels[0]));
+            }
+        }
     }
 }

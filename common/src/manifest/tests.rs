@@ -1,0 +1,164 @@
+//! Tests of the manifest: there and back, and everything that must be refused.
+
+#![allow(clippy::unwrap_used)]
+
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use super::*;
+use crate::preprocess::{Framing, ResizeFilter};
+
+fn example() -> Manifest {
+    Manifest {
+        format: FORMAT,
+        name: "camp".into(),
+        version: "0.1.0".into(),
+        created: "2024-05-31".into(),
+        network: NetworkFacts {
+            encoder: "vgg13".into(),
+            width: 0.25,
+            parameters: 1_000_000,
+            strategy: "independent".into(),
+        },
+        precision: Precision::Int8Qdq,
+        input: InputContract {
+            side: 256,
+            framing: Framing::FieldOfView,
+            filter: ResizeFilter::AntialiasedBilinear,
+            scale: 1.0 / 255.0,
+        },
+        outputs: OutputNames::default(),
+        decoding: Decoding::default(),
+        anatomy: Anatomy::default(),
+        quality: QualityLimits::default(),
+        vcdr_model: VcdrModel { intercept: -5.25, slope: 8.5 },
+        operating_point: OperatingPoint {
+            threshold: 0.5,
+            sensitivity: Some(0.875),
+            specificity: None,
+            chosen_on: "validation, 40 eyes".into(),
+        },
+        provenance: Provenance {
+            trained_on: vec!["phantoms, 4000".into()],
+            revision: "0123abc".into(),
+            seed: u64::MAX,
+            licence: "MIT OR Apache-2.0".into(),
+            credits: vec!["A. Author".into()],
+            intended_use: "research".into(),
+        },
+        certificates: vec![Certificate {
+            name: "validation".into(),
+            measured_on: "IDRiD validation part".into(),
+            n: 18,
+            values: BTreeMap::from([("disc_dice".into(), 0.9375)]),
+        }],
+    }
+}
+
+/// The example's JSON with the value at `pointer` replaced.
+fn changed(pointer: &str, value: Value) -> String {
+    let mut json: Value = serde_json::from_str(&example().to_json().unwrap()).unwrap();
+    *json.pointer_mut(pointer).unwrap_or_else(|| panic!("no {pointer}")) = value;
+    json.to_string()
+}
+
+#[test]
+fn json_goes_there_and_back() {
+    let json = example().to_json().unwrap();
+    assert!(!json.contains('\n'));
+    assert!(json.contains(r#""precision":"int8_qdq""#), "{json}");
+    assert!(json.contains(r#""framing":"field_of_view","filter":"antialiased_bilinear""#));
+    let back = Manifest::from_json(&json).unwrap();
+    assert_eq!(back, example());
+    // The scale must come back to the bit: it multiplies every pixel.
+    assert_eq!(back.input.scale.to_bits(), (1.0f32 / 255.0).to_bits());
+}
+
+#[test]
+fn unknown_and_missing_keys_are_refused() {
+    let json = example().to_json().unwrap();
+    for part in ["", "network", "input", "outputs", "decoding", "anatomy", "quality", "vcdr_model"]
+        .into_iter()
+        .chain(["operating_point", "provenance"])
+    {
+        let mut extra: Value = serde_json::from_str(&json).unwrap();
+        let object = if part.is_empty() { &mut extra } else { &mut extra[part] };
+        object.as_object_mut().unwrap().insert("surprise".into(), json!(1));
+        let error = Manifest::from_json(&extra.to_string()).unwrap_err();
+        assert!(error.to_string().contains("surprise"), "{part}: {error}");
+    }
+    let mut less: Value = serde_json::from_str(&json).unwrap();
+    less.as_object_mut().unwrap().remove("vcdr_model");
+    let error = Manifest::from_json(&less.to_string()).unwrap_err();
+    assert!(error.to_string().contains("vcdr_model"), "{error}");
+    assert!(matches!(Manifest::from_json("{"), Err(ManifestError::Json(_))));
+}
+
+#[test]
+fn another_format_is_named_before_its_keys_are_judged() {
+    let error = Manifest::from_json(r#"{"format": 7, "other": true}"#).unwrap_err();
+    assert!(matches!(error, ManifestError::Format { found: 7 }));
+}
+
+#[test]
+fn values_out_of_range_are_refused_by_name() {
+    for (pointer, value) in [
+        ("/name", json!(" ")),
+        ("/created", json!("31.05.2024")),
+        ("/created", json!("2024-13-01")),
+        ("/network/width", json!(0.0)),
+        ("/network/parameters", json!(0)),
+        ("/input/side", json!(250)),
+        ("/input/scale", json!(0.0)),
+        ("/outputs/cup", json!("disc")),
+        ("/decoding/disc_threshold", json!(1.5)),
+        ("/anatomy/vcdr", json!([0.9, 0.1])),
+        ("/anatomy/second_disc_share", json!(-0.1)),
+        ("/quality/min_visible", json!(1.2)),
+        ("/quality/min_brightness", json!(0.9)),
+        ("/quality/min_focus", json!(-1.0)),
+        ("/operating_point/threshold", json!(2.0)),
+        ("/operating_point/sensitivity", json!(-1.0)),
+    ] {
+        let error = Manifest::from_json(&changed(pointer, value)).unwrap_err();
+        let field = pointer[1..].split('/').next().unwrap();
+        assert!(matches!(error, ManifestError::Value { .. }), "{pointer}: {error}");
+        assert!(error.to_string().contains(field), "{pointer}: {error}");
+    }
+}
+
+#[test]
+fn what_is_not_finite_is_not_written() {
+    let nan = |change: fn(&mut Manifest)| {
+        let mut manifest = example();
+        change(&mut manifest);
+        manifest.to_json().is_err()
+    };
+    assert!(nan(|manifest| manifest.vcdr_model.slope = f64::NAN));
+    assert!(nan(|manifest| manifest.decoding.fovea_floor = f32::NAN));
+    assert!(nan(|manifest| manifest.anatomy.disc_aspect.1 = f64::INFINITY));
+    assert!(nan(|manifest| manifest.quality.min_contrast = f64::NAN));
+    assert!(nan(|manifest| manifest.network.width = f64::NAN));
+    assert!(nan(|manifest| {
+        manifest.certificates[0].values.insert("auc".into(), f64::NAN);
+    }));
+}
+
+proptest! {
+    #[test]
+    fn figures_come_back_to_the_last_digit_but_one(
+        intercept in -1e3..1e3f64, slope in -1e3..1e3f64, threshold in 0.0..=1.0f64,
+        floor in 0.0..=1.0f32,
+    ) {
+        let mut manifest = example();
+        manifest.vcdr_model = VcdrModel { intercept, slope };
+        manifest.operating_point.threshold = threshold;
+        manifest.decoding.fovea_floor = floor;
+        let back = Manifest::from_json(&manifest.to_json().unwrap()).unwrap();
+        let close = |a: f64, b: f64| (a - b).abs() <= f64::EPSILON * a.abs();
+        prop_assert!(close(intercept, back.vcdr_model.intercept));
+        prop_assert!(close(slope, back.vcdr_model.slope));
+        prop_assert!(close(threshold, back.operating_point.threshold));
+        prop_assert_eq!(floor, back.decoding.fovea_floor);
+    }
+}
