@@ -162,13 +162,19 @@ fn map_difference(a: &[f32], b: &[f32]) -> (f64, f64) {
 }
 
 fn disc_of(output: &NetworkOutput, decoding: &Decoding) -> Mask {
-    let side = output.side;
-    Mask::from_probabilities(&output.disc, side, side, decoding.disc_threshold)
+    mask_of(&output.disc, output.side, decoding.disc_threshold)
 }
 
 fn cup_of(output: &NetworkOutput, decoding: &Decoding) -> Mask {
-    let side = output.side;
-    Mask::from_probabilities(&output.cup, side, side, decoding.cup_threshold)
+    mask_of(&output.cup, output.side, decoding.cup_threshold)
+}
+
+/// Empty for a map of the wrong length, whose difference is NaN anyway.
+fn mask_of(map: &[f32], side: u32, threshold: f32) -> Mask {
+    if map.len() != side as usize * side as usize {
+        return Mask::new(side, side);
+    }
+    Mask::from_probabilities(map, side, side, threshold)
 }
 
 fn fovea_of(output: &NetworkOutput, decoding: &Decoding) -> Option<NetworkPoint> {

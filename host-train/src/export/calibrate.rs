@@ -183,3 +183,60 @@ pub fn observe(
     }
     Ok(Observed { maps })
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+    use crate::export::fold::fold;
+    use crate::export::testing::{photograph, random_network};
+
+    fn histogram(values: &[f32]) -> Histogram {
+        let mut histogram = Histogram::default();
+        histogram.add(values);
+        histogram
+    }
+
+    #[test]
+    fn quantile_lies_within_a_bin_of_the_exact_one() {
+        let values: Vec<f32> = (1..=10_000).map(|k| (k as f32 / 10_000.0).powi(3) * 7.0).collect();
+        for share in [0.5, 0.9, 0.999, 1.0] {
+            let exact = values[(share * 10_000.0) as usize - 1];
+            let found = histogram(&values).limit(Clipping::Quantile(share), Levels::Half);
+            assert!(found >= exact && found <= exact * 1.008, "{share}: {found} for {exact}");
+        }
+        assert_eq!(histogram(&values).limit(Clipping::Largest, Levels::Half), 7.0);
+    }
+
+    /// Compares with rounding every value for every limit.
+    #[test]
+    fn least_squares_is_about_the_best_limit() {
+        let values: Vec<f32> =
+            (1..200_000).map(|k| -(1.0 - k as f32 / 200_000.0).ln()).chain([25.0]).collect();
+        let found = histogram(&values).limit(Clipping::LeastSquares, Levels::Half);
+        let error = |limit: f32| -> f64 {
+            let step = limit / 127.0;
+            let rounded = |value: f32| (value.min(limit) / step).round() * step;
+            values.iter().map(|&value| f64::from(value - rounded(value)).powi(2)).sum()
+        };
+        let best = (1..52).map(|k| k as f32 * 0.5).map(error).fold(f64::INFINITY, f64::min);
+        assert!(error(found) < best * 1.05, "limit {found}: {} against {best}", error(found));
+        assert!(error(found) < 0.7 * error(25.0), "the outlier is cut off");
+    }
+
+    #[test]
+    fn nothing_above_zero_gives_no_limit() {
+        let none = histogram(&[0.0, -1.0, f32::NAN, f32::INFINITY]);
+        for clipping in Clipping::CANDIDATES {
+            assert_eq!(none.limit(clipping, Levels::Half), 0.0, "{clipping}");
+        }
+    }
+
+    #[test]
+    fn photographs_of_another_size_are_refused() {
+        let network = fold(&random_network(4, 3)).unwrap();
+        let error = observe(&network, 32, 1.0, &[photograph(48, 1)]).unwrap_err();
+        assert!(error.to_string().contains("48 x 48"), "{error}");
+    }
+}

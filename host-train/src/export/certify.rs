@@ -229,3 +229,80 @@ fn outside_quality(changes: &BTreeMap<String, f64>, bounds: &Bounds, side: u32) 
     .flatten()
     .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+    use crate::export::fold::fold;
+    use crate::export::onnx::{Graph, encode};
+    use crate::export::testing::{photograph, random_network, reference};
+    use glaucoma_common::mask::Mask;
+
+    const SIDE: u32 = 32;
+
+    fn certification<'a>(cases: &'a [Case<'a>]) -> Certification<'a> {
+        Certification {
+            decoding: Decoding::default(),
+            scale: 1.0 / 255.0,
+            cases,
+            measured_on: "synthetic pictures",
+            bounds: Bounds::F32,
+        }
+    }
+
+    fn file(tensors: &BTreeMap<String, candle_core::Tensor>) -> Vec<u8> {
+        let network = fold(tensors).unwrap();
+        encode(
+            &Graph { network: &network, side: SIDE, quantization: None, extra_outputs: &[] },
+            &[],
+        )
+    }
+
+    #[test]
+    fn labelled_photographs_are_scored_in_both() {
+        let tensors = random_network(4, 21);
+        let photographs: Vec<_> = (0..4).map(|seed| photograph(SIDE, seed)).collect();
+        let disc = Mask::from_fn(SIDE, SIDE, |x, y| x < 16 && y > 4);
+        let labelled = |(index, photograph)| Case {
+            glaucoma: Some(index % 2 == 0),
+            disc: Some(&disc),
+            ..Case::unlabelled(photograph)
+        };
+        let cases: Vec<_> = photographs.iter().enumerate().map(labelled).collect();
+        let trainer = |photograph: &RgbImage| Ok(reference(&tensors, photograph));
+        let certificates = certify(&file(&tensors), &trainer, &certification(&cases)).unwrap();
+        let labelled = &certificates[1];
+        assert_eq!((labelled.name.as_str(), labelled.n), ("labelled data", 4));
+        assert_eq!(labelled.values["disc_dice.n"], 4.0);
+        assert!(labelled.values["disc_dice.change"].abs() < 1e-3);
+        assert!(labelled.values.contains_key("classifier_auc"));
+        assert!(!labelled.values.contains_key("cup_dice"), "nothing is scored without truth");
+    }
+
+    #[test]
+    fn another_network_nan_and_rubbish_are_refused() {
+        let tensors = random_network(4, 21);
+        let photograph = photograph(SIDE, 0);
+        let cases = [Case::unlabelled(&photograph)];
+        let certification = certification(&cases);
+        let other = random_network(4, 22);
+        let trainer = |photograph: &RgbImage| Ok(reference(&other, photograph));
+        let error = certify(&file(&tensors), &trainer, &certification).unwrap_err();
+        assert!(matches!(error, CertifyError::OutOfBounds(_)), "{error}");
+        let nan = |photograph: &RgbImage| {
+            Ok(NetworkOutput { glaucoma: f32::NAN, ..reference(&tensors, photograph) })
+        };
+        let error = certify(&file(&tensors), &nan, &certification).unwrap_err();
+        assert!(error.to_string().contains("glaucoma.max is NaN"), "{error}");
+        let empty = |photograph: &RgbImage| {
+            Ok(NetworkOutput { disc: vec![], ..reference(&tensors, photograph) })
+        };
+        let error = certify(&file(&tensors), &empty, &certification).unwrap_err();
+        assert!(error.to_string().contains("disc.max is NaN"), "{error}");
+        let trainer = |photograph: &RgbImage| Ok(reference(&tensors, photograph));
+        let error = certify(b"no model", &trainer, &certification).unwrap_err();
+        assert!(matches!(error, CertifyError::Engine(_)), "{error}");
+    }
+}

@@ -268,3 +268,81 @@ impl Source<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+    use crate::export::testing::random_network;
+    use candle_core::Device;
+
+    #[test]
+    fn structure_follows_the_names() {
+        let network = fold(&random_network(4, 1)).unwrap();
+        let widths = |stages: &[Vec<Conv>]| -> Vec<(usize, usize)> {
+            stages.iter().flatten().map(|conv| (conv.inputs, conv.outputs)).collect()
+        };
+        let encoder = [(3, 4), (4, 4), (4, 8), (8, 8), (8, 16), (16, 16), (16, 32), (32, 32)];
+        assert_eq!(widths(&network.encoder)[..8], encoder);
+        let decoder = [(64, 32), (32, 16), (32, 16), (16, 8), (16, 8), (8, 4), (8, 4), (4, 4)];
+        assert_eq!(widths(&network.decoder), decoder);
+        assert_eq!((network.glaucoma.inputs, network.side_multiple()), (32, 16));
+        assert_eq!(network.convs().count(), 10 + 8 + 4);
+    }
+
+    /// One channel by hand: w = 2, c = 1, and a BatchNorm of g = 3, b = 0.5, m = -1, v = 4 - eps.
+    #[test]
+    fn one_channel_by_hand() {
+        let mut tensors = random_network(4, 1);
+        let set = |tensors: &mut BTreeMap<String, Tensor>, name: &str, value: f64| {
+            let name = format!("encoder.stage1.{name}");
+            let filled = (tensors[&name].zeros_like().unwrap() + value).unwrap();
+            tensors.insert(name, filled);
+        };
+        for (name, value) in [
+            ("conv1.weight", 2.0),
+            ("conv1.bias", 1.0),
+            ("norm1.weight", 3.0),
+            ("norm1.bias", 0.5),
+            ("norm1.running_mean", -1.0),
+            ("norm1.running_var", 4.0 - BATCH_NORM_EPSILON),
+        ] {
+            set(&mut tensors, name, value);
+        }
+        let network = fold(&tensors).unwrap();
+        let conv = &network.encoder[0][0];
+        assert!(conv.weight.iter().all(|weight| (weight - 3.0).abs() < 1e-6));
+        assert!(conv.bias.iter().all(|bias| (bias - 3.5).abs() < 1e-6));
+    }
+
+    #[test]
+    fn what_does_not_fit_is_named() {
+        let good = random_network(4, 1);
+        let refused = |change: &dyn Fn(&mut BTreeMap<String, Tensor>)| {
+            let mut tensors = good.clone();
+            change(&mut tensors);
+            fold(&tensors).unwrap_err().to_string()
+        };
+        let of = |values: &[f32]| Tensor::new(values, &Device::Cpu).unwrap();
+        let error = refused(&|t| drop(t.remove("decoder.stage2.norm1.running_var")));
+        assert!(error.contains("no tensor named decoder.stage2.norm1.running_var"), "{error}");
+        let error = refused(&|t| drop(t.remove("head.cup.weight")));
+        assert!(error.contains("no tensor named head.cup.weight"), "{error}");
+        let error = refused(&|t| drop(t.insert("head.age.weight".into(), of(&[1.0]))));
+        assert!(error.contains("no layer uses: head.age.weight"), "{error}");
+        let error = refused(&|t| drop(t.insert("head.disc.bias".into(), of(&[1.0, 2.0]))));
+        assert!(error.contains("head.disc.bias has shape [2], expected (1)"), "{error}");
+        let error = refused(&|t| drop(t.insert("head.disc.bias".into(), of(&[f32::NAN]))));
+        assert!(error.contains("head.disc.bias holds a value"), "{error}");
+        let variance = "encoder.stage1.norm1.running_var";
+        let error = refused(&|t| drop(t.insert(variance.into(), of(&[1.0, 1.0, -0.1, 1.0]))));
+        assert!(error.contains(variance), "{error}");
+        let weight = "encoder.stage1.conv1.weight";
+        let error = refused(&|t| {
+            let wrong = Tensor::zeros((4, 1, 3, 3), DType::F32, &Device::Cpu).unwrap();
+            t.insert(weight.into(), wrong);
+        });
+        assert!(error.contains("expected (outputs, 3, k, k)"), "{error}");
+    }
+}

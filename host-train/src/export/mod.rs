@@ -10,6 +10,8 @@ pub mod calibrate;
 pub mod certify;
 pub mod engine;
 pub mod fold;
+#[cfg(test)]
+mod interop;
 pub mod onnx;
 pub mod plan;
 mod proto;
@@ -17,6 +19,7 @@ pub mod quantize;
 #[cfg(test)]
 pub(crate) mod testing;
 
+use crate::network::UNet;
 use agreement::{Agreement, Case};
 use calibrate::{Clipping, observe};
 use candle_core::Tensor;
@@ -90,6 +93,13 @@ pub enum ExportError {
     /// The finished file does not read back as it was written.
     #[error("export: the finished file does not read back: {0}")]
     ReadBack(String),
+}
+
+/// Parameters and running statistics of a network, by name: what [`Job::tensors`] takes.
+#[must_use]
+pub fn network_tensors(network: &UNet) -> BTreeMap<String, Tensor> {
+    let parts = network.parameters().into_iter().chain(network.buffers());
+    parts.map(|(name, var)| (name, var.as_tensor().clone())).collect()
 }
 
 /// Writes `job`'s network as a certified bundle. `trainer` is the trained network itself, in

@@ -134,3 +134,55 @@ pub fn scale_groups(steps: &[Step<'_>]) -> BTreeMap<String, String> {
     }
     groups
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+    use crate::export::fold::fold;
+    use crate::export::testing::random_network;
+    use std::collections::BTreeSet;
+
+    /// What a step reads, and what it makes.
+    fn reads_and_makes(step: &Step<'_>) -> (Vec<String>, String) {
+        match step {
+            Step::Conv { input, conv } => (vec![input.clone()], conv.name.clone()),
+            Step::Pool { input, output } | Step::Upsample { input, output } => {
+                (vec![input.clone()], output.clone())
+            }
+            Step::Concat { inputs, output } => (inputs.to_vec(), output.clone()),
+            Step::MapHead { input, output, .. } | Step::ClassHead { input, output, .. } => {
+                (vec![input.clone()], (*output).to_string())
+            }
+        }
+    }
+
+    #[test]
+    fn every_map_is_made_once_and_before_it_is_read() {
+        let network = fold(&random_network(4, 1)).unwrap();
+        let mut made = BTreeSet::from([IMAGE.to_string()]);
+        for step in plan(&network) {
+            let (reads, makes) = reads_and_makes(&step);
+            assert!(reads.iter().all(|map| made.contains(map)), "{step:?}");
+            assert!(made.insert(makes), "{step:?}");
+        }
+        assert!(OUTPUTS.iter().all(|output| made.contains(*output)));
+    }
+
+    #[test]
+    fn upsampled_comes_before_its_skip() {
+        let network = fold(&random_network(4, 1)).unwrap();
+        let concats: Vec<[String; 2]> = plan(&network)
+            .into_iter()
+            .filter_map(|step| match step {
+                Step::Concat { inputs, .. } => Some(inputs),
+                _ => None,
+            })
+            .collect();
+        let expected = [1, 2, 3, 4].map(|stage| {
+            [format!("decoder.stage{stage}.up"), format!("encoder.stage{}.conv2", 5 - stage)]
+        });
+        assert_eq!(concats, expected);
+    }
+}

@@ -164,3 +164,89 @@ pub fn quantize_conv(conv: &Conv, input_scale: f32) -> QuantizedConv {
     }
     quantized
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+    use crate::export::calibrate::observe;
+    use crate::export::fold::fold;
+    use crate::export::testing::{photograph, random_network};
+    use proptest::prelude::*;
+
+    fn conv(weight: Vec<f32>, bias: Vec<f32>) -> Conv {
+        let inputs = weight.len() / bias.len();
+        Conv { name: "conv".into(), inputs, outputs: bias.len(), kernel: 1, weight, bias }
+    }
+
+    proptest! {
+        #[test]
+        fn weights_and_biases_come_back_within_half_a_step(
+            weight in prop::collection::vec(-3.0f32..3.0, 24),
+            small in prop::collection::vec(-1e-3f32..1e-3, 24),
+            bias in prop::collection::vec(-5.0f32..5.0, 8),
+            input_scale in 1e-4f32..1.0,
+        ) {
+            // Channels of very different size: each has a scale of its own.
+            let conv = conv([weight, small].concat(), bias);
+            let quantized = quantize_conv(&conv, input_scale);
+            let per_output = conv.weights_per_output();
+            for (index, (&integer, &weight)) in quantized.weight.iter().zip(&conv.weight).enumerate() {
+                let scale = quantized.weight_scale[index / per_output];
+                prop_assert!((-127..=127).contains(&integer));
+                prop_assert!((f32::from(integer) * scale - weight).abs() <= scale * 0.5001);
+            }
+            for (output, &bias) in conv.bias.iter().enumerate() {
+                let scale = f64::from(quantized.bias_scale[output]);
+                prop_assert_eq!(
+                    quantized.bias_scale[output],
+                    quantized.weight_scale[output] * input_scale
+                );
+                let back = f64::from(quantized.bias[output]) * scale;
+                prop_assert!((back - f64::from(bias)).abs() <= scale * 0.5001);
+            }
+        }
+    }
+
+    #[test]
+    fn a_channel_without_weights_keeps_its_bias() {
+        for weight in [0.0, 1e-30, 1e-12] {
+            let quantized = quantize_conv(&conv(vec![weight; 4], vec![0.75, -2.0]), 1e-3);
+            for (bias, expected) in [(0, 0.75), (1, -2.0)] {
+                let scale = f64::from(quantized.bias_scale[bias]);
+                assert!(scale.is_normal());
+                let back = f64::from(quantized.bias[bias]) * scale;
+                assert!((back - expected).abs() < 1e-6, "weight {weight}: {back} for {expected}");
+            }
+        }
+    }
+
+    #[test]
+    fn maps_of_a_concatenation_share_their_scale() {
+        let network = fold(&random_network(4, 3)).unwrap();
+        let photographs = [photograph(32, 1), photograph(32, 2)];
+        let observed = observe(&network, 32, 1.0 / 255.0, &photographs).unwrap();
+        let scheme = Scheme { levels: Levels::Half, clipping: Clipping::Largest };
+        let scales = quantize(&network, &observed, scheme).unwrap().map_scale;
+        let (skip, pooled) = ("encoder.stage1.conv2", "encoder.stage1.pool");
+        for map in [pooled, "decoder.stage4.up", "decoder.stage4.concat"] {
+            assert_eq!(scales[map], scales[skip], "{map}");
+        }
+        assert!(scales["encoder.stage2.conv1"] != scales["encoder.stage2.conv2"]);
+        // Nothing is cut off where the largest value sets the scale.
+        let maps: Vec<&str> = vec![skip, "decoder.stage4.up"];
+        let histogram = observed.merged(&maps).unwrap();
+        assert_eq!(histogram.limit(Clipping::Largest, Levels::Half) / 127.0, scales[skip]);
+    }
+
+    #[test]
+    fn black_photographs_are_refused() {
+        let network = fold(&random_network(4, 3)).unwrap();
+        let none = observe(&network, 32, 1.0 / 255.0, &[]).unwrap();
+        let scheme = Scheme { levels: Levels::Half, clipping: Clipping::Largest };
+        assert!(matches!(quantize(&network, &none, scheme), Err(QuantizeError::Dead(_))));
+        let error = quantize(&network, &Observed::default(), scheme).unwrap_err();
+        assert!(matches!(error, QuantizeError::NotObserved(_)));
+    }
+}
