@@ -1,1 +1,226 @@
-//! Placeholder.
+//! The spine: one photograph from its bytes to a result.
+//!
+//! decode -> quality -> preprocess -> network -> reading -> risk, each stage timed. An exam ends in
+//! one of three [`Outcome`]s; only a graded one carries a risk, so a refusal or an abstention can
+//! never be shown as low risk.
+
+use std::time::Instant;
+
+use glaucoma_common::manifest::QualityLimits;
+use glaucoma_common::photo::{Limits, Photo, PhotoError, decode};
+use glaucoma_common::preprocess::{
+    FieldOfView, PreprocessError, find_field_of_view, prepare, to_input,
+};
+use glaucoma_common::reading::{Reading, read};
+use glaucoma_common::risk::{Risk, fuse};
+use serde::Serialize;
+
+use crate::bundle::Bundle;
+use crate::engine::EngineError;
+use crate::quality::{Reason, judge, measure};
+
+/// What came of one photograph.
+#[derive(Debug)]
+pub struct ExamResult {
+    /// The decoded photograph; absent when it could not be decoded.
+    pub photo: Option<Photo>,
+    /// The round field of view, where one was found.
+    pub field_of_view: Option<FieldOfView>,
+    /// The result itself.
+    pub outcome: Outcome,
+    /// How long each stage took.
+    pub timing: Timing,
+}
+
+impl ExamResult {
+    /// The result where the photograph could not be fetched, for the reason in `message`.
+    pub fn unavailable(message: String) -> Self {
+        Self {
+            photo: None,
+            field_of_view: None,
+            outcome: Outcome::Refused(Refusal::Unavailable(message)),
+            timing: Timing::default(),
+        }
+    }
+}
+
+/// How an exam ended.
+#[derive(Debug)]
+pub enum Outcome {
+    /// The photograph was graded.
+    Graded(Grading),
+    /// A fundus photograph that cannot be graded. That is a result: never low risk.
+    Ungradable {
+        /// Why, most important first; never empty.
+        reasons: Vec<Reason>,
+        /// What the network found, when it got that far; not to be trusted.
+        reading: Option<Box<Reading>>,
+    },
+    /// Not examined: no photograph, no fundus photograph, or a failure of the program.
+    Refused(Refusal),
+}
+
+/// The result of a graded photograph.
+#[derive(Debug)]
+pub struct Grading {
+    /// The probability of glaucoma and its two parts.
+    pub risk: Risk,
+    /// Which side of the model's operating point it lies on.
+    pub band: RiskBand,
+    /// The threshold between the bands, 0 to 1.
+    pub threshold: f64,
+    /// Vertical cup-to-disc ratio.
+    pub vcdr: f64,
+    /// Masks, positions and laterality.
+    pub reading: Box<Reading>,
+}
+
+/// Which side of the model's operating point a probability lies on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RiskBand {
+    /// At or above the threshold.
+    Suspected,
+    /// Below the threshold.
+    NotSuspected,
+}
+
+/// Why a picture was not examined at all.
+#[derive(Debug, thiserror::Error)]
+pub enum Refusal {
+    /// There were no bytes to examine.
+    #[error("{0}")]
+    Unavailable(String),
+    /// The bytes are not a readable photograph.
+    #[error(transparent)]
+    Photo(#[from] PhotoError),
+    /// The picture shows no fundus.
+    #[error("{0}")]
+    NotFundus(Reason),
+    /// The network's input could not be made.
+    #[error(transparent)]
+    Preprocess(#[from] PreprocessError),
+    /// The network could not be run.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+}
+
+/// Milliseconds spent in each stage; absent for a stage that was not reached.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct Timing {
+    /// Bytes to pixels.
+    pub decode: Option<f64>,
+    /// Field of view, focus, exposure, colour.
+    pub quality: Option<f64>,
+    /// Crop, resize and scale.
+    pub preprocess: Option<f64>,
+    /// The network itself.
+    pub network: Option<f64>,
+    /// Masks, cup-to-disc ratio, fovea, anatomy, risk.
+    pub reading: Option<f64>,
+    /// All of these together.
+    pub total: f64,
+}
+
+/// Examines one photograph.
+pub fn examine(bytes: &[u8], bundle: &Bundle, limits: &Limits) -> ExamResult {
+    let started = Instant::now();
+    let mut timing = Timing::default();
+    let (photo, field_of_view, outcome) = match timed(&mut timing.decode, || decode(bytes, limits))
+    {
+        Ok(photo) => {
+            let (field_of_view, outcome) = examine_photo(&photo, bundle, &mut timing);
+            (Some(photo), field_of_view, outcome)
+        }
+        Err(error) => (None, None, Outcome::Refused(error.into())),
+    };
+    timing.total = milliseconds(started);
+    ExamResult { photo, field_of_view, outcome, timing }
+}
+
+fn examine_photo(
+    photo: &Photo,
+    bundle: &Bundle,
+    timing: &mut Timing,
+) -> (Option<FieldOfView>, Outcome) {
+    let (field_of_view, assessed) = timed(&mut timing.quality, || {
+        let field = find_field_of_view(&photo.pixels);
+        (field, assess(photo, field.as_ref(), &bundle.manifest.quality))
+    });
+    let outcome = assessed.and_then(|reasons| {
+        if reasons.is_empty() {
+            grade(photo, bundle, timing)
+        } else {
+            Ok(Outcome::Ungradable { reasons, reading: None })
+        }
+    });
+    (field_of_view, outcome.unwrap_or_else(Outcome::Refused))
+}
+
+/// What the pixels alone say against grading; a picture of something else is refused.
+fn assess(
+    photo: &Photo,
+    field: Option<&FieldOfView>,
+    limits: &QualityLimits,
+) -> Result<Vec<Reason>, Refusal> {
+    let measures = measure(&photo.pixels, field)?;
+    tracing::debug!(?measures, "quality measured");
+    let reasons = judge(&measures, limits);
+    match reasons.iter().find(|reason| reason.is_not_fundus()) {
+        Some(reason) => Err(Refusal::NotFundus(reason.clone())),
+        None => Ok(reasons),
+    }
+}
+
+/// From a photograph of good quality to a grading, or to the network's own reasons against one.
+fn grade(photo: &Photo, bundle: &Bundle, timing: &mut Timing) -> Result<Outcome, Refusal> {
+    let manifest = &bundle.manifest;
+    let (prepared, input) = timed(&mut timing.preprocess, || {
+        prepare(&photo.pixels, &manifest.input).map(|prepared| {
+            let input = to_input(&prepared.pixels, manifest.input.scale);
+            (prepared, input)
+        })
+    })?;
+    let output = timed(&mut timing.network, || bundle.engine.run(&input))?;
+    Ok(timed(&mut timing.reading, || {
+        let reading = read(&output, &prepared.placement, &manifest.decoding, &manifest.anatomy);
+        conclude(reading, bundle)
+    }))
+}
+
+/// A grading when the reading is whole and sound, an abstention otherwise.
+fn conclude(reading: Reading, bundle: &Bundle) -> Outcome {
+    let mut reasons = Vec::new();
+    if reading.disc.is_none() {
+        reasons.push(Reason::DiscNotFound);
+    } else if reading.cup.is_none() {
+        reasons.push(Reason::CupNotFound);
+    }
+    reasons.extend(reading.inconsistencies.iter().cloned().map(Reason::Inconsistent));
+    match (reading.classifier_probability, reading.vcdr) {
+        (Some(classifier), Some(vcdr)) if reasons.is_empty() => {
+            let point = &bundle.manifest.operating_point;
+            let risk = fuse(classifier, vcdr, &bundle.manifest.vcdr_model);
+            let band = if point.refers(risk.probability) {
+                RiskBand::Suspected
+            } else {
+                RiskBand::NotSuspected
+            };
+            let threshold = point.threshold;
+            Outcome::Graded(Grading { risk, band, threshold, vcdr, reading: Box::new(reading) })
+        }
+        _ => Outcome::Ungradable { reasons, reading: Some(Box::new(reading)) },
+    }
+}
+
+/// Runs a stage and notes its milliseconds.
+fn timed<T>(slot: &mut Option<f64>, stage: impl FnOnce() -> T) -> T {
+    let started = Instant::now();
+    let value = stage();
+    *slot = Some(milliseconds(started));
+    value
+}
+
+/// Milliseconds since `started`, to the microsecond.
+fn milliseconds(started: Instant) -> f64 {
+    (started.elapsed().as_secs_f64() * 1e6).round() / 1e3
+}

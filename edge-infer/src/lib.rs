@@ -6,4 +6,5 @@ pub mod display;
 pub mod engine;
 pub mod exam;
 pub mod quality;
+pub mod report;
 pub mod screen;

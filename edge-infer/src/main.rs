@@ -1,2 +1,59 @@
-//! `edge-infer`.
-fn main() {}
+//! `edge-infer`: the program on the device beside the camera.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use edge_infer::cli::{self, Cli, Command, Completion};
+use edge_infer::engine;
+
+/// Something was refused or failed; also the code clap gives a wrong command line.
+const FAILED: u8 = 2;
+
+fn main() -> ExitCode {
+    log_to_stderr();
+    leave_engine_panics_to_their_errors();
+    let done = match Cli::parse().command {
+        Command::Screen(args) => cli::screen::run(&args),
+    };
+    match done {
+        Ok(Completion::Whole) => ExitCode::SUCCESS,
+        Ok(Completion::Partial) => ExitCode::from(FAILED),
+        Err(error) => {
+            eprintln!("error: {}", whole_message(&error));
+            ExitCode::from(FAILED)
+        }
+    }
+}
+
+/// The error and its causes in one line; a cause that an outer message already ends with is not
+/// said twice.
+fn whole_message(error: &anyhow::Error) -> String {
+    error.chain().map(ToString::to_string).fold(String::new(), |message, cause| {
+        if message.is_empty() {
+            cause
+        } else if message.ends_with(&cause) {
+            message
+        } else {
+            format!("{message}: {cause}")
+        }
+    })
+}
+
+/// Errors, or what `RUST_LOG` asks for.
+fn log_to_stderr() {
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("error"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+}
+
+/// A panic inside the engine's boundary comes back as an error and is printed once, as that.
+fn leave_engine_panics_to_their_errors() {
+    let default = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        if engine::panics_become_errors() {
+            tracing::debug!(%panic, "panic inside the inference library");
+        } else {
+            default(panic);
+        }
+    }));
+}

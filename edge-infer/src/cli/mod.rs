@@ -1,1 +1,30 @@
-//! Placeholder.
+//! The command line: one file a subcommand, each thin.
+
+pub mod screen;
+
+use clap::{Parser, Subcommand};
+
+/// Screens fundus photographs for glaucoma, on the device beside the camera.
+#[derive(Debug, Parser)]
+#[command(name = "edge-infer", version)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The subcommands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Examine photographs: the probability of glaucoma, what it rests on, and a picture of it.
+    Screen(screen::ScreenArgs),
+}
+
+/// How a command that ran to its end came out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Completion {
+    /// Everything was done.
+    Whole,
+    /// Something was refused, and has been reported.
+    Partial,
+}

@@ -1,1 +1,94 @@
-//! Placeholder.
+//! A frame as a PNG file that is either whole or not there.
+
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use image::codecs::png::{CompressionType, FilterType, PngEncoder};
+
+use super::Frame;
+
+/// Why a picture could not be written.
+#[derive(Debug, thiserror::Error)]
+pub enum PngError {
+    /// The file could not be written.
+    #[error("{}: cannot write the picture: {source}", .path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// The system's reason.
+        source: std::io::Error,
+    },
+    /// The picture could not be encoded.
+    #[error("{}: cannot encode the picture: {source}", .path.display())]
+    Encode {
+        /// The file.
+        path: PathBuf,
+        /// The encoder's reason.
+        source: image::ImageError,
+    },
+}
+
+/// Writes `frame` to `path`: under a temporary name in the same folder, synced, then renamed, so
+/// that a power cut leaves the old file or the new one.
+///
+/// # Errors
+/// [`PngError`] with the file's name; no temporary file is left behind.
+pub fn write(frame: &Frame, path: &Path) -> Result<(), PngError> {
+    let mut name = path.file_name().unwrap_or_default().to_os_string();
+    name.push(format!(".{}.part", std::process::id()));
+    let temporary = path.with_file_name(name);
+    let written = write_synced(frame, path, &temporary);
+    if written.is_err() {
+        // The first error is the one to report.
+        let _ = std::fs::remove_file(&temporary);
+    }
+    written
+}
+
+fn write_synced(frame: &Frame, path: &Path, temporary: &Path) -> Result<(), PngError> {
+    let write_error = |source| PngError::Write { path: path.to_path_buf(), source };
+    let file = File::create(temporary).map_err(write_error)?;
+    let mut buffer = BufWriter::new(file);
+    let encoder =
+        PngEncoder::new_with_quality(&mut buffer, CompressionType::Fast, FilterType::Adaptive);
+    frame
+        .pixels()
+        .write_with_encoder(encoder)
+        .map_err(|source| PngError::Encode { path: path.to_path_buf(), source })?;
+    buffer.flush().map_err(write_error)?;
+    buffer.get_ref().sync_all().map_err(write_error)?;
+    std::fs::rename(temporary, path).map_err(write_error)?;
+    sync_folder(path).map_err(write_error)
+}
+
+/// Makes the new name itself durable.
+fn sync_folder(path: &Path) -> std::io::Result<()> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn the_file_is_whole_and_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("picture.png");
+        std::fs::write(&path, b"old").unwrap();
+        write(&Frame::new(3, 2), &path).unwrap();
+        let back = image::open(&path).unwrap();
+        assert_eq!((back.width(), back.height()), (3, 2));
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_folder_that_is_not_there_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("missing").join("picture.png");
+        let message = write(&Frame::new(1, 1), &path).unwrap_err().to_string();
+        assert!(message.contains("picture.png"), "{message}");
+    }
+}

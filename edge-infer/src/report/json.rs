@@ -1,0 +1,180 @@
+//! The JSON contract: one object a photograph. Every key is always there; what is not known is
+//! `null`. Documented in `edge-infer/README.md`.
+
+use glaucoma_common::manifest::Manifest;
+use glaucoma_common::preprocess::NativePoint;
+use glaucoma_common::reading::{Laterality, Reading, Region};
+use glaucoma_common::risk::Risk;
+use serde::Serialize;
+
+use crate::exam::{ExamResult, Outcome, Refusal, Timing};
+use crate::quality::Reason;
+
+/// One photograph's result.
+#[derive(Debug, Serialize)]
+pub struct Record<'a> {
+    /// The photograph's path as it was given or found.
+    pub file: &'a str,
+    /// How the exam ended.
+    pub status: Status,
+    /// The probability of glaucoma and its two parts; only when graded.
+    pub risk: Option<Risk>,
+    /// Vertical cup-to-disc ratio; only when graded.
+    pub vcdr: Option<f64>,
+    /// The optic disc, where found.
+    pub disc: Option<RegionRecord>,
+    /// The optic cup, where found.
+    pub cup: Option<RegionRecord>,
+    /// The fovea, where found, in native pixels from the top left.
+    pub fovea: Option<PointRecord>,
+    /// Which eye, where disc and fovea tell.
+    pub laterality: Option<Laterality>,
+    /// Whether the photograph can be graded, and why not.
+    pub quality: QualityRecord,
+    /// The model that was used.
+    pub model: ModelRecord<'a>,
+    /// Milliseconds of each stage; `null` for a stage that was not reached.
+    pub timing_ms: &'a Timing,
+}
+
+/// How an exam ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Status {
+    /// There is a result.
+    Graded,
+    /// A fundus photograph that cannot be graded: a result of its own, never low risk.
+    Ungradable,
+    /// Not examined.
+    Error,
+}
+
+/// A point in native pixels from the top left.
+#[derive(Debug, Serialize)]
+pub struct PointRecord {
+    /// To the right.
+    pub x: f64,
+    /// Down.
+    pub y: f64,
+}
+
+/// Disc or cup in native pixels.
+#[derive(Debug, Serialize)]
+pub struct RegionRecord {
+    /// Its centroid.
+    pub center: PointRecord,
+    /// Its largest horizontal extent.
+    pub width: f64,
+    /// Its largest vertical extent.
+    pub height: f64,
+}
+
+/// Whether the photograph can be graded.
+#[derive(Debug, Serialize)]
+pub struct QualityRecord {
+    /// The verdict.
+    pub verdict: Verdict,
+    /// Sentences: what is wrong and what to do; empty when gradable.
+    pub reasons: Vec<String>,
+}
+
+/// A verdict on a photograph's quality.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// Good enough.
+    Gradable,
+    /// Not good enough, or the findings contradict each other.
+    Ungradable,
+    /// Not judged: no photograph, no fundus photograph, or the program failed.
+    Refused,
+}
+
+/// The model that was used.
+#[derive(Debug, Serialize)]
+pub struct ModelRecord<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// Its version.
+    pub version: &'a str,
+}
+
+impl<'a> Record<'a> {
+    /// The record of one exam.
+    pub fn new(file: &'a str, exam: &'a ExamResult, manifest: &'a Manifest) -> Self {
+        let empty = Self {
+            file,
+            status: Status::Error,
+            risk: None,
+            vcdr: None,
+            disc: None,
+            cup: None,
+            fovea: None,
+            laterality: None,
+            quality: QualityRecord { verdict: Verdict::Refused, reasons: Vec::new() },
+            model: ModelRecord { name: &manifest.name, version: &manifest.version },
+            timing_ms: &exam.timing,
+        };
+        match &exam.outcome {
+            Outcome::Graded(grading) => Self {
+                status: Status::Graded,
+                risk: Some(grading.risk),
+                vcdr: Some(grading.vcdr),
+                quality: QualityRecord { verdict: Verdict::Gradable, reasons: Vec::new() },
+                ..empty.with_positions(&grading.reading)
+            },
+            Outcome::Ungradable { reasons, reading } => {
+                let found = match reading {
+                    Some(reading) => empty.with_positions(reading),
+                    None => empty,
+                };
+                Self {
+                    status: Status::Ungradable,
+                    quality: QualityRecord {
+                        verdict: Verdict::Ungradable,
+                        reasons: reasons.iter().map(Reason::to_string).collect(),
+                    },
+                    ..found
+                }
+            }
+            Outcome::Refused(refusal) => Self {
+                quality: QualityRecord {
+                    verdict: Verdict::Refused,
+                    reasons: vec![Refusal::to_string(refusal)],
+                },
+                ..empty
+            },
+        }
+    }
+
+    fn with_positions(self, reading: &Reading) -> Self {
+        Self {
+            disc: reading.disc.as_ref().map(RegionRecord::from),
+            cup: reading.cup.as_ref().map(RegionRecord::from),
+            fovea: reading.fovea.map(PointRecord::from),
+            laterality: reading.laterality,
+            ..self
+        }
+    }
+}
+
+impl From<NativePoint> for PointRecord {
+    fn from(point: NativePoint) -> Self {
+        Self { x: tenth(point.x), y: tenth(point.y) }
+    }
+}
+
+impl From<&Region> for RegionRecord {
+    fn from(region: &Region) -> Self {
+        Self {
+            center: region.center.into(),
+            width: tenth(region.width),
+            height: tenth(region.height),
+        }
+    }
+}
+
+/// To a tenth of a native pixel: finer than any network pixel.
+fn tenth(pixels: f64) -> f64 {
+    (pixels * 10.0).round() / 10.0
+}
