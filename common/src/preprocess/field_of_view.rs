@@ -374,3 +374,79 @@ fn visible(center: NativePoint, radius: f64, width: f64, height: f64) -> f64 {
     }
     if total > 0.0 { inside / total } else { 0.0 }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::path::{Path, PathBuf};
+
+    use image::Rgb;
+
+    use super::*;
+    use crate::photo::{Limits, decode};
+
+    fn pictures(folder: &Path, every: usize) -> Vec<PathBuf> {
+        let entries = std::fs::read_dir(folder).unwrap();
+        let mut paths: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
+        paths.sort();
+        paths.into_iter().step_by(every).collect()
+    }
+
+    fn found(path: &Path) -> FieldOfView {
+        let photo = decode(&std::fs::read(path).unwrap(), &Limits::default()).unwrap();
+        find_field_of_view(&photo.pixels)
+            .unwrap_or_else(|| panic!("no field of view in {}", path.display()))
+    }
+
+    #[test]
+    fn the_retina_that_travels_along_is_found() {
+        let field = found(&glaucoma_tests::retina());
+        // Measured by eye on the picture: the retina touches 8 to 1404 across.
+        assert!((field.radius - 698.0).abs() < 5.0, "{field:?}");
+        assert!((field.center.x - 705.0).abs() < 5.0, "{field:?}");
+        assert!(field.circularity > 0.95 && field.visible > 0.99, "{field:?}");
+    }
+
+    /// One camera has one aperture: every photograph of it must give nearly the same radius, dark,
+    /// glaring or cut off.
+    #[test]
+    fn real_photographs_of_one_camera_give_one_radius() {
+        for (folder, every, radius, visible) in [
+            ("hygd/images", 9, 936.5, 0.99),
+            ("hrf/images", 4, 1634.0, 0.8),
+            ("drishti-gs1/images", 1, 1022.0, 0.9),
+            ("idrid/images/loc/test", 3, 1710.0, 0.9),
+        ] {
+            let Some(folder) = glaucoma_tests::fundus_data(folder) else { continue };
+            for path in pictures(&folder, every) {
+                let field = found(&path);
+                let off = (field.radius - radius).abs() / radius;
+                assert!(off < 0.012, "{}: {field:?}", path.display());
+                assert!(field.visible > visible, "{}: {field:?}", path.display());
+                assert!(field.circularity > 0.85, "{}: {field:?}", path.display());
+            }
+        }
+    }
+
+    #[test]
+    fn nothing_is_found_where_no_circle_is() {
+        assert_eq!(find_field_of_view(&RgbImage::new(0, 0)), None);
+        assert_eq!(find_field_of_view(&RgbImage::new(640, 480)), None);
+        assert_eq!(find_field_of_view(&RgbImage::from_pixel(640, 480, Rgb([200, 90, 40]))), None);
+        let noise = RgbImage::from_fn(640, 480, |x, y| {
+            Rgb([((x * 7919 + y * 104_729) % 251) as u8, (x * y % 97) as u8, 30])
+        });
+        assert_eq!(find_field_of_view(&noise), None);
+        let roundless =
+            |photo: &RgbImage| find_field_of_view(photo).is_none_or(|f| f.circularity < 0.6);
+        let square = RgbImage::from_fn(640, 480, |x, y| {
+            let inside = (100..500).contains(&x) && (60..420).contains(&y);
+            Rgb([if inside { 180 } else { 0 }; 3])
+        });
+        assert!(roundless(&square), "{:?}", find_field_of_view(&square));
+        let half =
+            RgbImage::from_fn(640, 480, |x, y| Rgb([if x + y / 2 > 300 { 180 } else { 0 }; 3]));
+        assert!(roundless(&half), "{:?}", find_field_of_view(&half));
+    }
+}

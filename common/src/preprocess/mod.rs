@@ -218,3 +218,6 @@ fn resize(
     RgbImage::from_raw(side, side, pixels)
         .ok_or_else(|| failed(&"the resized picture has another size"))
 }
+
+#[cfg(test)]
+mod tests;

@@ -184,3 +184,128 @@ fn runs(row: &[bool]) -> impl Iterator<Item = (usize, usize)> {
         Some((start, at))
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn placements() -> impl Strategy<Value = Placement> {
+        (-500.0..500.0f64, -500.0..500.0f64, 8.0..5000.0f64, 8.0..5000.0f64, 16u32..600).prop_map(
+            |(origin_x, origin_y, width, height, side)| Placement {
+                origin_x,
+                origin_y,
+                width,
+                height,
+                side,
+            },
+        )
+    }
+
+    #[test]
+    fn corners_meet_corners() {
+        let placement =
+            Placement { origin_x: 10.0, origin_y: -4.0, width: 64.0, height: 128.0, side: 16 };
+        let corner = placement.to_network(NativePoint { x: 9.5, y: -4.5 });
+        assert_eq!((corner.x, corner.y), (-0.5, -0.5));
+        let opposite = placement.to_native(NetworkPoint { x: 15.5, y: 15.5 });
+        assert_eq!((opposite.x, opposite.y), (73.5, 123.5));
+        assert_eq!(placement.native_per_network(), (4.0, 8.0));
+        let square = Placement::square(NativePoint { x: 99.5, y: 49.5 }, 60.0, 30);
+        assert_eq!((square.origin_x, square.origin_y), (70.0, 20.0));
+    }
+
+    #[test]
+    fn half_a_footprint_is_inside() {
+        // Network pixels of 4 x 4 native ones; the first is half covered, the second less.
+        let native = Mask::from_fn(8, 4, |x, y| if x < 4 { y < 2 } else { y == 0 });
+        let placement =
+            Placement { origin_x: 0.0, origin_y: 0.0, width: 8.0, height: 8.0, side: 2 };
+        let network = placement.mask_to_network(&native);
+        assert!(network.get(0, 0) && !network.get(1, 0) && !network.get(0, 1));
+        // Half of the footprint outside the photograph counts as outside.
+        let shifted = Placement { origin_x: -2.5, ..placement };
+        let full = Mask::from_fn(8, 8, |_, _| true);
+        assert!(!shifted.mask_to_network(&full).get(0, 0));
+        assert!(shifted.mask_to_network(&full).get(1, 0));
+    }
+
+    proptest! {
+        #[test]
+        fn points_come_back(placement in placements(), x in -900.0..6000.0f64, y in -900.0..6000.0f64) {
+            let point = NativePoint { x, y };
+            let back = placement.to_native(placement.to_network(point));
+            prop_assert!(back.distance_to(point) < 1e-6);
+        }
+
+        /// A pixel drawn in native coordinates at a rounded point comes back within half a network
+        /// pixel (and the native pixel's own half).
+        #[test]
+        fn rounded_points_come_back_within_half_a_network_pixel(
+            placement in placements(), x in 0u32..600, y in 0u32..600,
+        ) {
+            let point = NetworkPoint {
+                x: f64::from(x % placement.side), y: f64::from(y % placement.side),
+            };
+            let native = placement.to_native(point);
+            let rounded = NativePoint { x: native.x.round(), y: native.y.round() };
+            let back = placement.to_network(rounded);
+            let (step_x, step_y) = placement.native_per_network();
+            prop_assert!((back.x - point.x).abs() <= 0.5 / step_x + 1e-9);
+            prop_assert!((back.y - point.y).abs() <= 0.5 / step_y + 1e-9);
+        }
+
+        /// A shape seen by the network and put back keeps its place to half a network pixel.
+        #[test]
+        fn masks_come_back_within_half_a_network_pixel(
+            left in -40.0..40.0f64, top in -40.0..40.0f64, extent in 200.0..420.0f64,
+            side in 24u32..200, center_x in 120.0..180.0f64, center_y in 120.0..180.0f64,
+        ) {
+            let placement =
+                Placement { origin_x: left, origin_y: top, width: extent, height: extent, side };
+            let step = placement.native_per_network().0;
+            let radius = 4.0 * step.max(4.0);
+            let native = Mask::from_fn(300, 300, |x, y| {
+                (f64::from(x) - center_x).hypot(f64::from(y) - center_y) <= radius
+            });
+            let inside = center_x + radius < left + extent && center_y + radius < top + extent;
+            prop_assume!(inside && center_x - radius > left && center_y - radius > top);
+            let network = placement.mask_to_network(&native);
+            let back = placement.mask_to_native(&network, 300, 300);
+            let ((ax, ay), (bx, by)) = (native.centroid().unwrap_or_default(), back.centroid().unwrap_or_default());
+            prop_assert!((ax - bx).abs() <= 0.5 * step && (ay - by).abs() <= 0.5 * step);
+            let (nx, ny) = network.centroid().unwrap_or_default();
+            let seen = placement.to_native(NetworkPoint { x: nx, y: ny });
+            prop_assert!((seen.x - ax).abs() <= 0.5 * step && (seen.y - ay).abs() <= 0.5 * step);
+        }
+
+        /// Footprint areas, computed pixel by pixel over fine samples, decide as the sums do.
+        #[test]
+        fn footprints_are_measured_rightly(
+            bits in proptest::collection::vec(any::<bool>(), 12 * 10),
+            left in -3.0..3.0f64, top in -3.0..3.0f64, width in 6.0..14.0f64, height in 6.0..14.0f64,
+        ) {
+            let native = Mask::from_fn(12, 10, |x, y| bits[(y * 12 + x) as usize]);
+            let placement =
+                Placement { origin_x: left, origin_y: top, width, height, side: 4 };
+            let network = placement.mask_to_network(&native);
+            const FINE: u32 = 60;
+            for (x, y) in (0..4).flat_map(|x| (0..4).map(move |y| (x, y))) {
+                let mut hits = 0;
+                for (i, j) in (0..FINE).flat_map(|i| (0..FINE).map(move |j| (i, j))) {
+                    let at = |start: f64, extent: f64, cell: u32, sub: u32| {
+                        start + extent / 4.0 * (f64::from(cell) + (f64::from(sub) + 0.5) / f64::from(FINE))
+                    };
+                    let (nx, ny) = (at(left, width, x, i), at(top, height, y, j));
+                    let inside = nx >= 0.0 && ny >= 0.0 && native.get(nx as u32, ny as u32);
+                    hits += u32::from(inside);
+                }
+                let share = f64::from(hits) / f64::from(FINE * FINE);
+                if (share - 0.5).abs() > 0.05 {
+                    prop_assert_eq!(network.get(x, y), share > 0.5);
+                }
+            }
+        }
+    }
+}

@@ -94,7 +94,7 @@ def main():
         }
     # The antialiased bilinear filter, from a box with broken edges.
     resized = []
-    for box, side in [((3.25, 10.5, 123.75, 131.0 - 3.5), 32), ((0, 0, WIDTH, HEIGHT), 20), ((40.5, 30.25, 60.5, 50.25), 48)]:
+    for box, side in [((4.25, 7.5, 123.75, 120.5), 32), ((0, 0, WIDTH, HEIGHT), 20), ((40.5, 30.25, 60.5, 50.25), 48)]:
         small = picture.resize((side, side), Image.Resampling.BILINEAR, box=box)
         resized.append({"box": list(box), "side": side, "pixels": small.tobytes().hex()})
     (HERE / "pictures.json").write_text(json.dumps({"files": truth, "resized": resized}) + "\n")
