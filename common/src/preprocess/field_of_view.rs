@@ -339,13 +339,10 @@ fn solve(mut m: [[f64; 4]; 3]) -> Option<[f64; 3]> {
         if m[column][column].abs() < 1e-9 {
             return None;
         }
-        for row in 0..3 {
-            if row != column {
-                let factor = m[row][column] / m[column][column];
-                for k in column..4 {
-                    m[row][k] -= factor * m[column][k];
-                }
-            }
+        let pivot = m[column];
+        for (_, row) in m.iter_mut().enumerate().filter(|&(index, _)| index != column) {
+            let factor = row[column] / pivot[column];
+            row.iter_mut().zip(pivot).for_each(|(value, above)| *value -= factor * above);
         }
     }
     Some([m[0][3] / m[0][0], m[1][3] / m[1][1], m[2][3] / m[2][2]])
