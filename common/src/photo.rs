@@ -99,8 +99,10 @@ pub enum PhotoError {
     Png(String),
 }
 
-/// Decodes a JPEG or PNG photograph, strictly: a file that is cut off or damaged is an error, not
-/// a picture with a grey part. Transparent pixels come out black.
+/// Decodes a JPEG or PNG photograph, strictly: a file that is cut off is an error, not a picture
+/// with a grey part. That holds even where another program put an end marker behind what was left
+/// of a sequential JPEG; of a progressive one, such a file passes for the coarser picture that it
+/// is. Transparent pixels come out black.
 ///
 /// # Errors
 /// See [`PhotoError`].
