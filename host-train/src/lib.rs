@@ -5,6 +5,7 @@ pub mod cli;
 pub mod dataset;
 pub mod evaluation;
 pub mod export;
+pub mod files;
 pub mod loss;
 pub mod network;
 pub mod strategy;

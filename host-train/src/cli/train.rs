@@ -1,15 +1,122 @@
 //! `host-train train`.
 
+use crate::training::{self, Checkpoint, Config, Control, Ending, LAST, Outcome};
+use anyhow::Context;
+use candle_core::Device;
+use clap::ArgGroup;
+use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 /// Options of `host-train train`.
+///
+/// Ctrl-C stops after the current step and leaves a checkpoint to resume from; a second Ctrl-C
+/// stops at once and leaves the checkpoint before.
 #[derive(Debug, clap::Args)]
-pub struct Args {}
+#[command(group(ArgGroup::new("what").required(true).args(["config", "resume"])))]
+pub struct Args {
+    /// What to train: a TOML file. Every key has a default, which is the paper's; only [[data]] must
+    /// be there.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Go on with the training in this folder, with the configuration it was started with.
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["seed", "lr", "init_from"])]
+    resume: Option<PathBuf>,
+    /// Folder for checkpoints and log, instead of the configuration's `out`.
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// Number of epochs, instead of the configuration's.
+    #[arg(long, value_name = "N")]
+    epochs: Option<u64>,
+    /// Seed, instead of the configuration's.
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
+    /// Learning rate, instead of the configuration's.
+    #[arg(long, value_name = "RATE")]
+    lr: Option<f64>,
+    /// Start from the weights of this checkpoint, instead of the configuration's `init_from`.
+    #[arg(long, value_name = "FILE")]
+    init_from: Option<PathBuf>,
+    /// Stop with a checkpoint after this many minutes of wall time.
+    #[arg(long, value_name = "MINUTES")]
+    max_minutes: Option<f64>,
+    /// Stop with a checkpoint after this many steps.
+    #[arg(long, value_name = "N")]
+    max_steps: Option<u64>,
+}
 
 /// Runs the subcommand.
 ///
 /// # Errors
 /// Whatever stopped it, with the file it stopped at.
-pub fn run(_args: Args) -> anyhow::Result<ExitCode> {
-    anyhow::bail!("not built yet")
+pub fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let limit = args.max_minutes.map(|minutes| Duration::try_from_secs_f64(minutes * 60.0));
+    let limit = limit.transpose().context("--max-minutes")?;
+    let control = Control { stop: stop_on_ctrl_c()?, limit, max_steps: args.max_steps };
+    let device = Device::Cpu;
+    let outcome = match &args.resume {
+        Some(folder) => {
+            let checkpoint = Checkpoint::load(&folder.join(LAST))?;
+            let out = args.out.clone().unwrap_or_else(|| folder.clone());
+            let change = |config: &mut Config| {
+                config.out = out;
+                config.epochs = args.epochs.unwrap_or(config.epochs);
+            };
+            training::resume(&checkpoint, change, &control, &device)?
+        }
+        None => training::run(configuration(&args)?, &control, &device)?,
+    };
+    report(&outcome);
+    Ok(ExitCode::SUCCESS)
+}
+
+fn configuration(args: &Args) -> anyhow::Result<Config> {
+    let path = args.config.as_deref().context("neither --config nor --resume")?;
+    let mut config = Config::read(path)?;
+    if let Some(out) = &args.out {
+        config.out.clone_from(out);
+    }
+    if args.init_from.is_some() {
+        config.init_from.clone_from(&args.init_from);
+    }
+    config.epochs = args.epochs.unwrap_or(config.epochs);
+    config.seed = args.seed.unwrap_or(config.seed);
+    config.optimizer.lr = args.lr.unwrap_or(config.optimizer.lr);
+    Ok(config)
+}
+
+/// A flag that the first Ctrl-C sets; the second ends the program.
+fn stop_on_ctrl_c() -> anyhow::Result<Arc<AtomicBool>> {
+    let stop = Arc::new(AtomicBool::new(false));
+    let flag = Arc::clone(&stop);
+    ctrlc::set_handler(move || {
+        if flag.swap(true, Ordering::Relaxed) {
+            // 128 + SIGINT, as shells expect.
+            std::process::exit(130);
+        }
+        eprintln!("stopping after this step; Ctrl-C again stops at once");
+    })
+    .context("cannot watch for Ctrl-C")?;
+    Ok(stop)
+}
+
+fn report(outcome: &Outcome) {
+    let Outcome { ending, position, best, out } = outcome;
+    let out = out.display();
+    if let Some(best) = best {
+        println!(
+            "best model: {out}/best.safetensors, validation loss {:.4} after epoch {}",
+            best.loss, best.epoch
+        );
+    }
+    let at = format!("after step {} (epoch {})", position.step, position.epoch);
+    match ending {
+        Ending::Finished => println!("finished {at}: {out}/last.safetensors"),
+        Ending::Interrupted | Ending::OutOfTime => {
+            let why = if *ending == Ending::Interrupted { "interrupted" } else { "out of time" };
+            println!("{why} {at}; resume with: host-train train --resume {out}");
+        }
+    }
 }

@@ -18,7 +18,7 @@ fn golden(file: &str) -> HashMap<String, Tensor> {
 }
 
 /// As `noise` of the script, then `f`, in double precision before rounding.
-fn noise(shape: impl Into<Shape>, seed: u64, f: impl Fn(f64) -> f64) -> Tensor {
+pub(crate) fn noise(shape: impl Into<Shape>, seed: u64, f: impl Fn(f64) -> f64) -> Tensor {
     let shape = shape.into();
     let values: Vec<f32> = (0..shape.elem_count() as u64)
         .map(|index| {
@@ -32,7 +32,7 @@ fn noise(shape: impl Into<Shape>, seed: u64, f: impl Fn(f64) -> f64) -> Tensor {
     Tensor::from_vec(values, shape, &Device::Cpu).unwrap()
 }
 
-fn network() -> UNet {
+pub(crate) fn network() -> UNet {
     let config = NetworkConfig { width: 1.0 / 32.0, dropout: 0.0, ..NetworkConfig::default() };
     let net = UNet::new(&config, 0, &Device::Cpu).unwrap();
     for (at, (name, var)) in net.parameters().into_iter().chain(net.buffers()).enumerate() {

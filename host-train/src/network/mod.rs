@@ -5,7 +5,7 @@ pub mod unet;
 pub mod vgg;
 
 #[cfg(test)]
-mod golden;
+pub(crate) mod golden;
 
 pub use unet::UNet;
 

@@ -171,5 +171,6 @@ def adam():
     save(HERE / "adam.safetensors", golden)
 
 
-network()
-adam()
+if __name__ == "__main__":
+    network()
+    adam()

@@ -1,0 +1,231 @@
+//! Strategies against PyTorch (tests/golden/training/make.py) and against their own guarantees.
+#![allow(clippy::unwrap_used)]
+
+use super::{State, Strategy, StrategyError, StrategyName, build};
+use crate::adam::AdamConfig;
+use crate::dataset::batches::{Batch, Target};
+use crate::network::golden::{network, noise};
+use crate::network::{Task, UNet};
+use candle_core::{Device, Tensor};
+use std::collections::HashMap;
+
+const SIDE: usize = 32;
+/// As in the script.
+const LR: f64 = 1e-2;
+const ADAM: AdamConfig = AdamConfig { beta1: 0.9, beta2: 0.999, eps: 1e-3 };
+/// Labelled images step by step, in the order of [`Task::ALL`]; as in the script.
+const LABELLED: [[&[usize]; 4]; 3] =
+    [[&[0, 1], &[0, 1], &[0], &[0, 1]], [&[], &[1], &[], &[0, 1]], [&[1], &[0, 1], &[1], &[0]]];
+
+fn target(task: Task, seed: u64, labelled: &[usize]) -> Option<Target> {
+    let binary = |from: f64| move |x: f64| f64::from(u8::from(x > from));
+    let values = match task {
+        Task::Glaucoma => noise(2, seed, binary(0.0)),
+        Task::Disc | Task::Cup => noise((2, 1, SIDE, SIDE), seed, binary(0.5)),
+        Task::Fovea => noise((2, 1, SIDE, SIDE), seed, |x| (x + 1.0) / 2.0),
+    };
+    let weights: Vec<f32> = (0..2).map(|i| f32::from(u8::from(labelled.contains(&i)))).collect();
+    let weights = Tensor::from_vec(weights, 2, &Device::Cpu).unwrap();
+    (!labelled.is_empty()).then_some(Target { values, weights, labelled: labelled.len() })
+}
+
+fn labelled_batch(step: u64, labelled: [&[usize]; 4]) -> Batch {
+    let seed = 2000 + 10 * step;
+    let of = |task: Task| target(task, seed + 1 + task.index() as u64, labelled[task.index()]);
+    Batch {
+        images: noise((2, 3, SIDE, SIDE), seed, |x| (x + 1.0) / 2.0),
+        glaucoma: of(Task::Glaucoma),
+        disc: of(Task::Disc),
+        cup: of(Task::Cup),
+        fovea: of(Task::Fovea),
+        ids: vec!["a".into(), "b".into()],
+    }
+}
+
+fn batch(step: usize) -> Batch {
+    labelled_batch(step as u64, LABELLED[step])
+}
+
+fn values(tensor: &Tensor) -> Vec<f32> {
+    tensor.flatten_all().unwrap().to_vec1().unwrap()
+}
+
+fn bits(net: &UNet, strategy: &dyn Strategy) -> Vec<(String, Vec<u8>)> {
+    let own = net.parameters().into_iter().chain(net.buffers());
+    let tensors = own.map(|(name, var)| (name, var.as_detached_tensor()));
+    let all = tensors.chain(strategy.state().unwrap());
+    all.map(|(name, tensor)| {
+        let bytes = match tensor.dtype() {
+            candle_core::DType::U32 => {
+                let steps = tensor.flatten_all().unwrap().to_vec1::<u32>().unwrap();
+                steps.iter().flat_map(|v| v.to_le_bytes()).collect()
+            }
+            _ => values(&tensor).iter().flat_map(|v| v.to_le_bytes()).collect(),
+        };
+        (name, bytes)
+    })
+    .collect()
+}
+
+fn run(name: StrategyName, steps: usize) -> (UNet, Box<dyn Strategy>, Vec<[Option<f64>; 4]>) {
+    let net = network();
+    let mut strategy = build(name, &net, ADAM);
+    let losses =
+        (0..steps).map(|step| strategy.step(&net, &batch(step), LR, 7).unwrap().losses).collect();
+    (net, strategy, losses)
+}
+
+fn golden() -> HashMap<String, Tensor> {
+    let path = glaucoma_tests::golden("training/strategies.safetensors");
+    candle_core::safetensors::load(path, &Device::Cpu).unwrap()
+}
+
+/// Largest difference over the largest value.
+fn difference(found: &Tensor, golden: &Tensor) -> f32 {
+    assert_eq!(found.elem_count(), golden.elem_count());
+    let (found, golden) = (values(found), values(golden));
+    let scale = golden.iter().fold(1e-6f32, |most, v| most.max(v.abs()));
+    found.iter().zip(&golden).fold(0.0f32, |most, (a, b)| most.max((a - b).abs())) / scale
+}
+
+fn agrees_with_pytorch(name: StrategyName, prefix: &str) {
+    let golden = golden();
+    let (net, strategy, losses) = run(name, LABELLED.len());
+    for (step, losses) in losses.iter().enumerate() {
+        for task in Task::ALL {
+            let wanted = golden.get(&format!("{prefix}.loss.{step}.{}", task.name()));
+            match (losses[task.index()], wanted) {
+                (Some(loss), Some(wanted)) => {
+                    let wanted = f64::from(values(wanted)[0]);
+                    assert!(
+                        (loss - wanted).abs() < 1e-4 * wanted.abs().max(0.1),
+                        "{task:?} {loss} {wanted}"
+                    );
+                }
+                (None, None) => {}
+                other => panic!("step {step} {task:?}: {other:?}"),
+            }
+        }
+    }
+    for (key, var) in net.parameters().into_iter().chain(net.buffers()) {
+        let found = difference(var.as_tensor(), &golden[&format!("{prefix}.final.{key}")]);
+        assert!(found < 1e-3, "{key} differs by {found}");
+    }
+    let state = strategy.state().unwrap();
+    let moments = golden
+        .iter()
+        .filter_map(|(key, wanted)| Some((key.strip_prefix(&format!("{prefix}.state."))?, wanted)));
+    for (key, wanted) in moments {
+        if key.ends_with(".steps") {
+            let steps = state[key].flatten_all().unwrap().to_vec1::<u32>().unwrap();
+            assert_eq!(steps[0] as f32, values(wanted)[0], "{key}");
+        } else {
+            let found = difference(&state[key], wanted);
+            assert!(found < 2e-3, "{key} differs by {found}");
+        }
+    }
+}
+
+#[test]
+fn mtl_io_is_equation_3() {
+    agrees_with_pytorch(StrategyName::Independent, "independent");
+}
+
+#[test]
+fn aggregated_is_equation_1() {
+    agrees_with_pytorch(StrategyName::Aggregated, "aggregated");
+}
+
+/// The part of a strategy's state that belongs to `task`.
+fn of_task(state: &State, task: Task) -> Vec<(String, Tensor)> {
+    let prefix = format!("{}.", task.name());
+    state
+        .iter()
+        .filter(|(n, _)| n.starts_with(&prefix))
+        .map(|(n, t)| (n.clone(), t.clone()))
+        .collect()
+}
+
+fn is_zero(tensor: &Tensor) -> bool {
+    let tensor = tensor.to_dtype(candle_core::DType::F32).unwrap();
+    values(&tensor).iter().all(|value| *value == 0.0)
+}
+
+#[test]
+fn moments_of_a_task_see_only_its_own_gradients() {
+    let net = network();
+    let mut strategy = build(StrategyName::Independent, &net, ADAM);
+    strategy.step(&net, &labelled_batch(0, [&[], &[], &[], &[0]]), LR, 7).unwrap();
+    let state = strategy.state().unwrap();
+    for task in [Task::Glaucoma, Task::Disc, Task::Cup] {
+        assert!(of_task(&state, task).iter().all(|(_, moment)| is_zero(moment)), "{task:?}");
+    }
+    let fovea = of_task(&state, Task::Fovea);
+    let moved = |part: &str| fovea.iter().any(|(name, m)| name.contains(part) && !is_zero(m));
+    assert!(moved("encoder") && moved("decoder") && moved("head.fovea"));
+    assert!(!moved("head.disc") && !moved("head.cup") && !moved("head.glaucoma"));
+}
+
+#[test]
+fn a_loss_moves_only_what_it_reaches() {
+    let net = network();
+    let before: HashMap<String, Vec<f32>> =
+        net.parameters().into_iter().map(|(n, v)| (n, values(v.as_tensor()))).collect();
+    let mut strategy = build(StrategyName::Independent, &net, ADAM);
+    let report = strategy.step(&net, &labelled_batch(0, [&[0, 1], &[], &[], &[]]), LR, 7).unwrap();
+    assert!(report.losses[0].is_some() && report.losses[1..].iter().all(Option::is_none));
+    for (name, var) in net.parameters() {
+        let same = before[&name] == values(var.as_tensor());
+        let reached = name.starts_with("encoder") || name.starts_with("head.glaucoma");
+        // A channel whose ReLU passes nothing may stand still, so only the unreached is certain.
+        assert!(reached || same, "{name} moved");
+    }
+}
+
+#[test]
+fn a_batch_without_labels_changes_nothing() {
+    for name in [StrategyName::Independent, StrategyName::Aggregated] {
+        let net = network();
+        let mut strategy = build(name, &net, ADAM);
+        let before = bits(&net, strategy.as_ref());
+        let report = strategy.step(&net, &labelled_batch(0, [&[]; 4]), LR, 7).unwrap();
+        assert_eq!(report.losses, [None; 4]);
+        assert!(before == bits(&net, strategy.as_ref()));
+    }
+}
+
+#[test]
+fn a_restored_strategy_goes_on_bit_by_bit() {
+    for name in [StrategyName::Independent, StrategyName::Aggregated] {
+        let (straight, straight_strategy, _) = run(name, 3);
+        let (net, strategy, _) = run(name, 2);
+        let state = strategy.state().unwrap();
+        let mut resumed = build(name, &net, ADAM);
+        resumed.restore(&state).unwrap();
+        resumed.step(&net, &batch(2), LR, 7).unwrap();
+        assert!(bits(&straight, straight_strategy.as_ref()) == bits(&net, resumed.as_ref()));
+    }
+}
+
+#[test]
+fn the_state_of_another_strategy_is_refused() {
+    let (net, independent, _) = run(StrategyName::Independent, 1);
+    let mut aggregated = build(StrategyName::Aggregated, &net, ADAM);
+    let error = aggregated.restore(&independent.state().unwrap()).unwrap_err();
+    assert!(error.to_string().contains("another strategy"), "{error}");
+}
+
+#[test]
+fn a_loss_that_is_not_finite_names_its_task() {
+    for name in [StrategyName::Independent, StrategyName::Aggregated] {
+        let net = network();
+        let mut strategy = build(name, &net, ADAM);
+        let mut poisoned = batch(0);
+        let cup = poisoned.cup.as_mut().unwrap();
+        cup.values = (&cup.values * f64::NAN).unwrap();
+        match strategy.step(&net, &poisoned, LR, 7).unwrap_err() {
+            StrategyError::NotFinite { task, loss } => assert!(task == Task::Cup && loss.is_nan()),
+            other => panic!("{other}"),
+        }
+    }
+}

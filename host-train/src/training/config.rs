@@ -1,0 +1,362 @@
+//! What a training is asked to do: one TOML file. Defaults reproduce the paper; unknown keys are refused.
+
+use super::schedule::Schedule;
+use crate::adam::AdamConfig;
+use crate::dataset::augment::Augment;
+use crate::dataset::framing::DiscCrop;
+use crate::evaluation::SCALE;
+use crate::network::{NetworkConfig, Task};
+use crate::strategy::StrategyName;
+use glaucoma_common::preprocess::{Framing, InputContract, ResizeFilter};
+use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
+
+/// A training as configured. Paths are relative to the folder the program is started in.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Folder for checkpoints and log; made when it is not there.
+    pub out: PathBuf,
+    /// Decides initial weights, order of the images, augmentation and dropout.
+    pub seed: u64,
+    /// Decides which images are kept apart for validation. Apart from `seed`, so that repetitions
+    /// and later stages of a training never learn from an image that another one chooses by.
+    pub split_seed: u64,
+    /// Share of each data set that is kept apart for validation (by patient where known), where the
+    /// publisher has not divided it into training and validation parts.
+    pub validation_share: f64,
+    /// How often every image is seen.
+    pub epochs: u64,
+    /// Images a step.
+    pub batch: usize,
+    /// How the tasks share the weights.
+    pub strategy: StrategyName,
+    /// Folder in which decoded pictures are kept from run to run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cache: Option<PathBuf>,
+    /// Start from the weights of this checkpoint (fine-tuning). The optimiser starts afresh.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub init_from: Option<PathBuf>,
+    /// Validate after every so many epochs, and after the last.
+    pub validate_every: u64,
+    /// Write a line of losses to the log every so many steps.
+    pub log_every: u64,
+    /// Write `last.safetensors` whenever so many minutes have passed since it was written, besides
+    /// at the end of every epoch that took longer than a minute.
+    pub checkpoint_minutes: f64,
+    /// Write `last.safetensors` every so many steps as well.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub checkpoint_steps: Option<u64>,
+    /// Shape of the network.
+    pub network: NetworkConfig,
+    /// What the network is given.
+    pub input: Input,
+    /// Adam.
+    pub optimizer: Optimizer,
+    /// Learning rate over time.
+    pub schedule: Schedule,
+    /// Random changes of the training images; absent: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub augment: Option<Augment>,
+    /// Where the images come from.
+    pub data: Vec<Source>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            out: PathBuf::from("runs/training"),
+            seed: 0,
+            split_seed: 0,
+            validation_share: 0.2,
+            epochs: 300,
+            batch: 8,
+            strategy: StrategyName::Independent,
+            cache: None,
+            init_from: None,
+            validate_every: 5,
+            log_every: 10,
+            checkpoint_minutes: 10.0,
+            checkpoint_steps: None,
+            network: NetworkConfig::default(),
+            input: Input::default(),
+            optimizer: Optimizer::default(),
+            schedule: Schedule::default(),
+            augment: None,
+            data: Vec::new(),
+        }
+    }
+}
+
+/// What the network is given.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Input {
+    /// Side of the square input in pixels; a multiple of 16.
+    pub side: u32,
+    /// Whole image squeezed to the square (the paper), or a square round the field of view.
+    pub framing: Framing,
+}
+
+impl Default for Input {
+    fn default() -> Self {
+        Self { side: 256, framing: Framing::WholeImage }
+    }
+}
+
+impl Input {
+    /// The contract that photographs are prepared by, here and on the device.
+    #[must_use]
+    pub fn contract(&self) -> InputContract {
+        InputContract {
+            side: self.side,
+            framing: self.framing,
+            filter: ResizeFilter::AntialiasedBilinear,
+            scale: SCALE,
+        }
+    }
+}
+
+/// Adam's numbers, for every optimiser of the strategy.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Optimizer {
+    /// Full learning rate.
+    pub lr: f64,
+    /// Decay of the mean of gradients.
+    pub beta1: f64,
+    /// Decay of the mean of squared gradients.
+    pub beta2: f64,
+    /// Added to the root of the mean square.
+    pub eps: f64,
+}
+
+impl Default for Optimizer {
+    fn default() -> Self {
+        Self { lr: 1e-4, beta1: 0.9, beta2: 0.999, eps: 1e-8 }
+    }
+}
+
+impl Optimizer {
+    /// The same numbers as the optimiser takes them.
+    #[must_use]
+    pub fn adam(&self) -> AdamConfig {
+        AdamConfig { beta1: self.beta1, beta2: self.beta2, eps: self.eps }
+    }
+}
+
+/// One source of images: a data set's folder.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Source {
+    /// Folder of a data set in a layout that `host-train data check` knows.
+    pub path: PathBuf,
+    /// How often an epoch shows each image of this source; 0.5 shows half of them, drawn anew each
+    /// epoch.
+    pub weight: f64,
+    /// Instead of the general `validation_share`; 0 learns from every image.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub validation_share: Option<f64>,
+    /// Folder of machine-made disc and cup masks: learnt from where the publisher gives none, never
+    /// scored and never part of the validation loss.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pseudo_masks: Option<PathBuf>,
+    /// Table `image,disc_x,disc_y,disc_diameter` (native pixels; `host-train evaluate --write-discs`
+    /// writes one) that says where the disc lies in photographs without a disc label.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub discs: Option<PathBuf>,
+    /// Random changes of this source's training images, instead of the general `augment`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub augment: Option<Augment>,
+    /// Learn the class from views of the disc only, so that the framing of the photographs says
+    /// nothing about it; needs to know where the disc is (truth, or `discs`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub disc_crop: Option<DiscCrop>,
+    /// Labels to use; absent: all there are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tasks: Option<Vec<Task>>,
+}
+
+impl Default for Source {
+    fn default() -> Self {
+        Self {
+            path: PathBuf::new(),
+            weight: 1.0,
+            validation_share: None,
+            pseudo_masks: None,
+            discs: None,
+            augment: None,
+            disc_crop: None,
+            tasks: None,
+        }
+    }
+}
+
+/// What is wrong with a configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("{}: cannot be read: {source}", path.display())]
+    Read {
+        /// The configuration.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// Not TOML, an unknown key, or a value of the wrong type.
+    #[error("{}: {source}", path.display())]
+    Parse {
+        /// The configuration.
+        path: PathBuf,
+        /// Where and what, with the line.
+        source: Box<toml::de::Error>,
+    },
+    /// A value that cannot work.
+    #[error("configuration: {0}")]
+    Value(String),
+}
+
+impl Config {
+    /// Reads and checks a configuration.
+    ///
+    /// # Errors
+    /// See [`ConfigError`].
+    pub fn read(path: &Path) -> Result<Self, ConfigError> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| ConfigError::Read { path: path.to_path_buf(), source })?;
+        let config: Self = toml::from_str(&text).map_err(|source| ConfigError::Parse {
+            path: path.to_path_buf(),
+            source: Box::new(source),
+        })?;
+        config.validate()?;
+        Ok(config)
+    }
+
+    /// The configuration as TOML, every default written out.
+    ///
+    /// # Errors
+    /// A value that TOML cannot hold (an integer above 2^63).
+    pub fn to_toml(&self) -> Result<String, ConfigError> {
+        toml::to_string(self).map_err(|error| ConfigError::Value(error.to_string()))
+    }
+
+    /// Refuses values that cannot work, before any image is read.
+    ///
+    /// # Errors
+    /// [`ConfigError::Value`] naming the key.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        let positive = |value: f64| value.is_finite() && value > 0.0;
+        let share = |value: f64| (0.0..1.0).contains(&value);
+        require(self.epochs > 0, "epochs must be at least 1")?;
+        require(self.batch > 0, "batch must be at least 1")?;
+        require(share(self.validation_share), "validation_share must be in [0, 1)")?;
+        require(self.validate_every > 0, "validate_every must be at least 1")?;
+        require(self.log_every > 0, "log_every must be at least 1")?;
+        require(positive(self.checkpoint_minutes), "checkpoint_minutes must be above 0")?;
+        require(self.checkpoint_steps != Some(0), "checkpoint_steps must be at least 1")?;
+        require(
+            self.input.side > 0 && self.input.side.is_multiple_of(16),
+            "input.side must be a multiple of 16, for four poolings by two",
+        )?;
+        require(positive(self.optimizer.lr), "optimizer.lr must be above 0")?;
+        require(share(self.optimizer.beta1), "optimizer.beta1 must be in [0, 1)")?;
+        require(share(self.optimizer.beta2), "optimizer.beta2 must be in [0, 1)")?;
+        require(positive(self.optimizer.eps), "optimizer.eps must be above 0")?;
+        require(
+            (0.0..=1.0).contains(&self.schedule.final_share),
+            "schedule.final_share must be in [0, 1]",
+        )?;
+        self.network.validate().map_err(|error| ConfigError::Value(error.to_string()))?;
+        let own = self.data.iter().filter_map(|source| source.augment.as_ref());
+        for augment in self.augment.iter().chain(own) {
+            augment.validate().map_err(|error| ConfigError::Value(error.to_string()))?;
+        }
+        for crop in self.data.iter().filter_map(|source| source.disc_crop.as_ref()) {
+            crop.validate().map_err(|error| ConfigError::Value(error.to_string()))?;
+        }
+        require(!self.data.is_empty(), "no [[data]]: name at least one source of images")?;
+        self.data.iter().try_for_each(Source::validate)
+    }
+}
+
+impl Source {
+    /// What to call this source in messages: its folder.
+    #[must_use]
+    pub fn label(&self) -> String {
+        self.path.display().to_string()
+    }
+
+    fn validate(&self) -> Result<(), ConfigError> {
+        let label = self.label();
+        let require = |good: bool, what: &str| require(good, &format!("data {label}: {what}"));
+        require(!self.path.as_os_str().is_empty(), "each [[data]] needs a `path`")?;
+        require(self.weight.is_finite() && self.weight > 0.0, "weight must be above 0")?;
+        require(
+            self.validation_share.is_none_or(|share| (0.0..1.0).contains(&share)),
+            "validation_share must be in [0, 1)",
+        )?;
+        require(self.tasks.as_ref().is_none_or(|tasks| !tasks.is_empty()), "tasks is empty")
+    }
+}
+
+fn require(good: bool, what: &str) -> Result<(), ConfigError> {
+    if good { Ok(()) } else { Err(ConfigError::Value(what.to_owned())) }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<Config, ConfigError> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("config.toml");
+        std::fs::write(&path, text).unwrap();
+        Config::read(&path)
+    }
+
+    #[test]
+    fn the_defaults_are_the_paper() {
+        let config = parse("[[data]]\npath = \"REFUGE\"\n").unwrap();
+        assert_eq!((config.batch, config.epochs, config.validate_every), (8, 300, 5));
+        assert_eq!(config.optimizer.adam(), AdamConfig::default());
+        assert_eq!(config.optimizer.lr, 1e-4);
+        assert_eq!(config.strategy, StrategyName::Independent);
+        assert_eq!(config.input, Input { side: 256, framing: Framing::WholeImage });
+        assert_eq!(config.network, NetworkConfig::default());
+        assert_eq!(config.schedule.rate(1e-4, 7, 100), 1e-4);
+        assert!(config.augment.is_none());
+    }
+
+    #[test]
+    fn a_resolved_configuration_reads_back_the_same() {
+        let config = parse(
+            "seed = 3\ninit_from = \"a.safetensors\"\n[network]\nwidth = 0.25\n\
+             [[data]]\npath = \"a\"\ntasks = [\"disc\", \"fovea\"]\n[[data]]\npath = \"b\"\n",
+        )
+        .unwrap();
+        let text = config.to_toml().unwrap();
+        assert_eq!(toml::from_str::<Config>(&text).unwrap(), config);
+        let json = serde_json::to_string(&config).unwrap();
+        assert_eq!(serde_json::from_str::<Config>(&json).unwrap(), config);
+    }
+
+    #[test]
+    fn unknown_keys_and_impossible_values_are_refused_by_name() {
+        let cases = [
+            ("epoch = 3\n", "epoch"),
+            ("[network]\nwidht = 0.5\n", "widht"),
+            ("[[data]]\npath = \"a\"\nwieght = 2\n", "wieght"),
+            ("batch = 0\n[[data]]\npath = \"a\"\n", "batch"),
+            ("[input]\nside = 100\n[[data]]\npath = \"a\"\n", "multiple of 16"),
+            ("[optimizer]\nlr = -1.0\n[[data]]\npath = \"a\"\n", "optimizer.lr"),
+            ("epochs = 3\n", "[[data]]"),
+            ("[[data]]\nweight = 1.0\n", "needs a `path`"),
+            ("[[data]]\npath = \"a\"\nvalidation_share = 1.0\n", "validation_share"),
+        ];
+        for (text, wanted) in cases {
+            let message = parse(text).unwrap_err().to_string();
+            assert!(message.contains(wanted), "{text:?} gave {message:?}");
+        }
+    }
+}
