@@ -304,3 +304,119 @@ fn symmetric(most: f64, rng: &mut impl Rng) -> f64 {
 fn ratio(most: f64, rng: &mut impl Rng) -> f64 {
     (symmetric(1.0, rng) * most.ln_1p()).exp()
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::dataset::warp::tests::{assert_labels_match, painted};
+    use rand::SeedableRng;
+    use rand_chacha::ChaCha8Rng;
+    use std::time::Instant;
+
+    fn geometry() -> Augment {
+        Augment {
+            flip: 0.5,
+            rotation_degrees: 20.0,
+            zoom: 0.3,
+            shift: 0.1,
+            border: 0.3,
+            border_radius: 0.7,
+            ..Augment::none()
+        }
+    }
+
+    #[test]
+    fn labels_stay_on_what_is_painted() {
+        let master = painted();
+        for seed in 0..60 {
+            let mut rng = ChaCha8Rng::seed_from_u64(seed);
+            let example = augment(&master, 200, &geometry(), &mut rng);
+            assert_labels_match(&example, &format!("whole, seed {seed}"));
+            let mut class = master.clone();
+            class.glaucoma = Some(true);
+            let options = Augment { disc_crop: Some(DiscCrop::default()), ..geometry() };
+            let example = augment(&class, 200, &options, &mut rng);
+            assert_labels_match(&example, &format!("crop, seed {seed}"));
+            assert_eq!(example.glaucoma, Some(true), "crop, seed {seed}");
+        }
+    }
+
+    #[test]
+    fn none_is_the_plain_picture_and_the_seed_decides() {
+        let master = painted();
+        let run = |options: &Augment, seed| {
+            augment(&master, 256, options, &mut ChaCha8Rng::seed_from_u64(seed))
+        };
+        assert_eq!(run(&Augment::none(), 1), master);
+        let options = Augment::default();
+        assert_eq!(run(&options, 5), run(&options, 5));
+        assert_ne!(run(&options, 5).pixels, run(&options, 6).pixels);
+    }
+
+    #[test]
+    fn the_class_goes_when_the_disc_does() {
+        let mut master = painted();
+        master.glaucoma = Some(false);
+        let options = Augment { border: 1.0, border_radius: 0.25, ..Augment::none() };
+        let (mut kept, mut withdrawn) = (0, 0);
+        for seed in 0..60 {
+            let example = augment(&master, 128, &options, &mut ChaCha8Rng::seed_from_u64(seed));
+            let seen = example.disc.as_ref().unwrap().area() as f64
+                / (master.disc.as_ref().unwrap().area() as f64 / 4.0);
+            assert!(example.glaucoma.is_some() || seen < 0.55, "{seen}");
+            assert!(example.glaucoma.is_none() || seen > 0.45, "{seen}");
+            if example.glaucoma.is_some() { kept += 1 } else { withdrawn += 1 }
+        }
+        assert!(kept > 0 && withdrawn > 0, "{kept} {withdrawn}");
+    }
+
+    #[test]
+    fn without_a_disc_position_a_crop_gives_no_class() {
+        let mut master = painted();
+        master.glaucoma = Some(true);
+        master.disc_position = None;
+        let options = Augment { disc_crop: Some(DiscCrop::default()), ..geometry() };
+        let example = augment(&master, 128, &options, &mut ChaCha8Rng::seed_from_u64(1));
+        assert_eq!(example.glaucoma, None);
+        assert!(example.disc.is_some());
+        // A phantom or a photograph without a class is shown whole.
+        master.glaucoma = None;
+        master.disc_position = painted().disc_position;
+        let example = augment(&master, 128, &options, &mut ChaCha8Rng::seed_from_u64(1));
+        assert!(example.fovea.is_some());
+    }
+
+    #[test]
+    fn bad_options_are_named() {
+        let bad = |options: Augment| options.validate().unwrap_err().to_string();
+        assert!(bad(Augment { flip: 1.5, ..Augment::none() }).contains("augment.flip"));
+        assert!(bad(Augment { jpeg_quality: 0, ..Augment::none() }).contains("jpeg_quality"));
+        assert!(bad(Augment { darkest: 0.0, ..Augment::none() }).contains("darkest"));
+        assert!(bad(Augment { zoom: f64::NAN, ..Augment::none() }).contains("zoom"));
+        let crop = DiscCrop { radius_to: 1.0, ..DiscCrop::default() };
+        assert!(bad(Augment { disc_crop: Some(crop), ..Augment::none() }).contains("radius_to"));
+        assert!(Augment::default().validate().is_ok() && Augment::none().validate().is_ok());
+        assert!(toml::from_str::<Augment>("flip = 0.1\nflop = 2").is_err());
+        assert_eq!(toml::from_str::<Augment>("").unwrap(), Augment::default());
+    }
+
+    /// One example is meant to take under 8 ms of one core; the bound is wide because test machines
+    /// are shared. The measured time is printed.
+    #[test]
+    fn is_fast_enough_for_background_threads() {
+        let master = Warp::whole(256, 512).example(&painted(), &[]);
+        let options = Augment::default();
+        let mut rng = ChaCha8Rng::seed_from_u64(0);
+        let mut times: Vec<f64> = (0..40)
+            .map(|_| {
+                let start = Instant::now();
+                augment(&master, 256, &options, &mut rng);
+                start.elapsed().as_secs_f64() * 1e3
+            })
+            .collect();
+        times.sort_by(f64::total_cmp);
+        eprintln!("one 256 px example: median {:.1} ms, slowest {:.1} ms", times[20], times[39]);
+        assert!(cfg!(debug_assertions) || times[20] < 40.0, "median {} ms", times[20]);
+    }
+}

@@ -246,3 +246,126 @@ fn toward_fovea(position: DiscPosition, field: Circle, drawn: f64) -> (f64, f64)
     let guessed = toward(field.center).filter(|(_, _, length)| *length > 0.3 * field.radius);
     known.or(guessed).map_or((drawn, 0.0), |(x, y, _)| (x, y))
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::dataset::Truth;
+    use crate::dataset::example::Field;
+    use glaucoma_common::preprocess::Placement;
+    use image::{Rgb, RgbImage};
+    use rand::SeedableRng;
+    use rand_chacha::ChaCha8Rng;
+
+    const DIAMETER: f64 = 40.0;
+
+    /// A field that fills a 300-pixel master, the disc `off` pixels right of its middle.
+    fn master(off: f64, fovea_known: bool) -> Example {
+        let side = 300;
+        let middle = NetworkPoint { x: 149.5, y: 149.5 };
+        let field = Circle { center: middle, radius: 150.0 };
+        let pixels = RgbImage::from_fn(side, side, |x, y| {
+            let point = NetworkPoint { x: f64::from(x), y: f64::from(y) };
+            if field.contains(point) { Rgb([200; 3]) } else { Rgb([0; 3]) }
+        });
+        let placement =
+            Placement { origin_x: 0.0, origin_y: 0.0, width: 300.0, height: 300.0, side };
+        let mut example = Example::unlabelled("m", 0, pixels, placement);
+        example.glaucoma = Some(true);
+        example.field = Some(Field { center: middle, radius: 150.0 });
+        let center = NetworkPoint { x: 149.5 + off, y: 149.5 };
+        let fovea = fovea_known.then_some(NetworkPoint { x: center.x - 100.0, y: center.y });
+        example.disc_position = Some(DiscPosition { center, diameter: Some(DIAMETER), fovea });
+        example
+    }
+
+    /// Distance from the disc to the nearest black pixel of the row and side away from the fovea,
+    /// in disc diameters; what a network could learn the framing from.
+    fn border_distance(example: &Example) -> f64 {
+        let position = example.disc_position.unwrap();
+        let (y, start) = (position.center.y.round() as u32, position.center.x.round() as u32);
+        let black = (start..example.side()).find(|&x| example.pixels.get_pixel(x, y).0 == [0; 3]);
+        let edge = black.unwrap_or(example.side());
+        f64::from(edge - start) / position.diameter.unwrap()
+    }
+
+    #[test]
+    fn both_framings_show_the_same_border() {
+        let options = DiscCrop::default();
+        let centered = reference_crop(&master(0.0, true), 200, &options).unwrap();
+        let off = reference_crop(&master(95.0, true), 200, &options).unwrap();
+        assert!((border_distance(&centered) - 1.0).abs() < 0.08, "{}", border_distance(&centered));
+        assert!((border_distance(&off) - 1.0).abs() < 0.08, "{}", border_distance(&off));
+        // The disc lies in the middle and is of one size in both.
+        for example in [&centered, &off] {
+            let position = example.disc_position.unwrap();
+            assert!(
+                (position.center.x - 99.5).abs() < 1e-9 && (position.center.y - 99.5).abs() < 1e-9
+            );
+            assert!((position.diameter.unwrap() - 200.0 / 5.0).abs() < 1e-9);
+        }
+    }
+
+    #[test]
+    fn a_disc_off_the_centre_says_where_the_fovea_is() {
+        let options = DiscCrop::default();
+        let known = reference_crop(&master(95.0, true), 128, &options).unwrap();
+        let guessed = reference_crop(&master(95.0, false), 128, &options).unwrap();
+        assert_eq!(known.pixels, guessed.pixels);
+    }
+
+    #[test]
+    fn the_draws_are_blind_to_the_picture() {
+        let options = DiscCrop::default();
+        for seed in 0..40 {
+            let size = |off: f64| {
+                let mut rng = ChaCha8Rng::seed_from_u64(seed);
+                let (warp, _) =
+                    random_crop(&master(off, true), 128, &options, 0.0, false, &mut rng).unwrap();
+                let disc = warp.to_output(master(off, true).disc_position.unwrap().center);
+                (warp.step(), disc.x, disc.y)
+            };
+            let ((a, ax, ay), (b, bx, by)) = (size(0.0), size(95.0));
+            assert!((a - b).abs() < 1e-12 && (ax - bx).abs() < 1e-9 && (ay - by).abs() < 1e-9);
+            let radius = a * 128.0 / 2.0 / DIAMETER;
+            assert!((options.radius_from..=options.radius_to).contains(&radius), "{radius}");
+        }
+    }
+
+    fn sample(id: &str) -> Sample {
+        Sample {
+            id: id.into(),
+            dataset: "hygd".into(),
+            photo: id.into(),
+            patient: None,
+            part: None,
+            declared_size: None,
+            truth: Truth::default(),
+            framing: None,
+        }
+    }
+
+    #[test]
+    fn hints_come_from_a_table_beside_the_data() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("discs.csv");
+        let mut samples =
+            ["hygd/images/1.jpg", "hygd/images/2.jpg", "hygd/images/3.jpg", "a/4.jpg", "b/4.jpg"]
+                .map(sample);
+        std::fs::write(
+            &path,
+            "image,disc_x,disc_y,disc_diameter,fovea_x,fovea_y\nhygd/images/1.jpg,10,20,30,40,50\n\
+             images/2.jpg,11,21,,,\nimages/3.jpg,,,,,\nimages/9.jpg,1,1,1,,\n4.jpg,1,1,1,,\nimages/3.jpg,x,1,,,\n",
+        )
+        .unwrap();
+        let done = attach_hints(&mut samples, &path).unwrap();
+        assert_eq!((done.attached, done.unmatched, done.problems.len()), (2, 1, 2));
+        let hint = samples[0].framing.unwrap();
+        assert_eq!((hint.disc.x, hint.diameter, hint.fovea.unwrap().y), (10.0, Some(30.0), 50.0));
+        assert_eq!(samples[1].framing.unwrap().diameter, None);
+        // A hint is never a label.
+        assert!(samples.iter().all(|s| s.truth.is_unlabelled()));
+        assert!(attach_hints(&mut samples, &dir.path().join("none.csv")).is_err());
+    }
+}

@@ -249,3 +249,134 @@ fn inside(
         height,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::dataset::{Truth, framing::FramingHint};
+    use glaucoma_common::preprocess::{Framing, ResizeFilter};
+    use image::{GrayImage, Luma, Rgb};
+
+    const SIZE: (u32, u32) = (400, 300);
+
+    fn contract() -> InputContract {
+        let filter = ResizeFilter::AntialiasedBilinear;
+        InputContract { side: 64, framing: Framing::FieldOfView, filter, scale: 1.0 / 255.0 }
+    }
+
+    /// A round field of radius 140 in the middle; disc of radius 16 at (260, 140).
+    fn sample(dir: &Path) -> Sample {
+        let (photo, mask) = (dir.join("photo.png"), dir.join("mask.png"));
+        let near = |x: u32, y: u32, cx: f64, cy: f64, r: f64| {
+            (f64::from(x) - cx).hypot(f64::from(y) - cy) < r
+        };
+        RgbImage::from_fn(SIZE.0, SIZE.1, |x, y| {
+            let lit = near(x, y, 199.5, 149.5, 140.0);
+            if lit { Rgb([170, 80 + (x % 40) as u8, 40]) } else { Rgb([0; 3]) }
+        })
+        .save(&photo)
+        .unwrap();
+        GrayImage::from_fn(SIZE.0, SIZE.1, |x, y| {
+            Luma([u8::from(near(x, y, 260.0, 140.0, 16.0)) * 255])
+        })
+        .save(&mask)
+        .unwrap();
+        let truth = Truth {
+            disc: Some(MaskTruth::real(MaskSource::Binary(mask))),
+            fovea: Some(NativePoint { x: 150.0, y: 155.0 }),
+            ..Truth::default()
+        };
+        Sample {
+            id: "set/photo.png".into(),
+            dataset: "set".into(),
+            photo,
+            patient: None,
+            part: None,
+            declared_size: Some(SIZE),
+            truth,
+            framing: None,
+        }
+    }
+
+    #[test]
+    fn pixels_are_the_devices_and_labels_lie_where_they_should() {
+        let dir = tempfile::tempdir().unwrap();
+        let sample = sample(dir.path());
+        let example = load_one(&sample, 3, &contract(), None).unwrap();
+        let photo = decode(&std::fs::read(&sample.photo).unwrap(), &Limits::default()).unwrap();
+        let prepared = prepare(&photo.pixels, &contract()).unwrap();
+        assert_eq!(example.pixels, prepared.pixels);
+        assert_eq!((example.sample, example.placement), (3, prepared.placement));
+        assert_eq!(example.fovea, Some(prepared.placement.to_network(sample.truth.fovea.unwrap())));
+        let disc = prepared.placement.to_network(NativePoint { x: 260.0, y: 140.0 });
+        let (x, y) = example.disc.as_ref().unwrap().centroid().unwrap();
+        assert!((x - disc.x).hypot(y - disc.y) < 0.3, "{x} {y}");
+        let position = example.disc_position.unwrap();
+        let (across, _) = prepared.placement.native_per_network();
+        assert!((position.diameter.unwrap() - 32.0 / across).abs() < 0.6);
+        let field = example.field.unwrap();
+        assert!((field.radius - 140.0 / across).abs() < 1.0, "{field:?}");
+        assert_eq!((example.glaucoma, example.cup.is_none()), (None, true));
+    }
+
+    #[test]
+    fn the_cache_gives_what_decoding_gives() {
+        let dir = tempfile::tempdir().unwrap();
+        let samples = [sample(dir.path())];
+        let cache = Cache::open(&dir.path().join("cache")).unwrap();
+        let plain = load(&samples, &contract(), 128, None, &|| ()).unwrap();
+        let filled = load(&samples, &contract(), 128, Some(&cache), &|| ()).unwrap();
+        let cached = load(&samples, &contract(), 128, Some(&cache), &|| ()).unwrap();
+        assert!(plain == filled && plain == cached);
+        assert_eq!(plain[0].side(), 128);
+        // A changed mask is another entry.
+        GrayImage::from_pixel(SIZE.0, SIZE.1, Luma([0])).save(dir.path().join("mask.png")).unwrap();
+        let changed = load(&samples, &contract(), 128, Some(&cache), &|| ()).unwrap();
+        assert!(changed[0].disc.as_ref().unwrap().is_empty());
+        assert_eq!(changed[0].pixels, plain[0].pixels);
+    }
+
+    #[test]
+    fn a_hint_frames_and_labels_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut sample = sample(dir.path());
+        sample.truth = Truth { glaucoma: Some(true), ..Truth::default() };
+        sample.framing = Some(FramingHint {
+            disc: NativePoint { x: 260.0, y: 140.0 },
+            diameter: Some(32.0),
+            fovea: None,
+        });
+        let example = load_one(&sample, 0, &contract(), None).unwrap();
+        assert!(example.disc.is_none() && example.disc_center.is_none());
+        let disc = example.placement.to_network(NativePoint { x: 260.0, y: 140.0 });
+        assert_eq!(example.disc_position.unwrap().center, disc);
+    }
+
+    #[test]
+    fn every_bad_sample_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let good = sample(dir.path());
+        let mut gone = good.clone();
+        gone.photo = dir.path().join("gone.png");
+        let mut size = good.clone();
+        size.declared_size = Some((300, 400));
+        let mut point = good.clone();
+        point.truth.fovea = Some(NativePoint { x: 400.0, y: 1.0 });
+        let mut mask = good.clone();
+        let small = dir.path().join("small.png");
+        GrayImage::new(10, 10).save(&small).unwrap();
+        mask.truth.disc = Some(MaskTruth::real(MaskSource::Binary(small)));
+        let error =
+            load(&[good, gone, size, point, mask], &contract(), 64, None, &|| ()).unwrap_err();
+        let text = error.to_string();
+        let expected = [
+            "4 of the samples",
+            "gone.png",
+            "300x400",
+            "(400, 1) lies outside",
+            "small.png: 10x10",
+        ];
+        assert!(expected.iter().all(|part| text.contains(part)), "{text}");
+    }
+}

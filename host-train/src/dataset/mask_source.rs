@@ -286,3 +286,96 @@ fn decode_grey(path: &Path, bytes: &[u8]) -> Result<GrayImage, DatasetError> {
     let decoded = reader.decode().map_err(|error| fail(error.to_string()))?;
     Ok(decoded.into_luma8())
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use image::Luma;
+
+    fn placement(side: u32) -> Placement {
+        Placement { origin_x: 20.0, origin_y: -10.0, width: 200.0, height: 200.0, side }
+    }
+
+    /// The network mask of a source must be that of its native mask, up to border pixels.
+    fn assert_agrees(source: &MaskSource, native: (u32, u32)) {
+        let direct = source.load(native.0, native.1, &placement(50)).unwrap();
+        let around =
+            placement(50).mask_to_network(&source.load_native(native.0, native.1).unwrap());
+        let differing = direct.data().iter().zip(around.data()).filter(|(a, b)| a != b).count();
+        assert!(differing <= 6, "{differing} pixels differ");
+        assert!(direct.area() > 20);
+    }
+
+    #[test]
+    fn a_circle_has_its_area_wherever_it_is_drawn() {
+        let source =
+            MaskSource::Circle { center: NativePoint { x: 100.0, y: 80.0 }, diameter: 60.0 };
+        let area = source.load_native(200, 150).unwrap().area() as f64;
+        assert!((area - 900.0 * std::f64::consts::PI).abs() < 15.0, "{area}");
+        assert_agrees(&source, (200, 150));
+        // Cut by the photograph's edge: the part outside is not in the mask.
+        let cut = MaskSource::Circle { center: NativePoint { x: 100.0, y: -0.5 }, diameter: 60.0 };
+        let area = cut.load_native(200, 150).unwrap().area() as f64;
+        assert!((area - 450.0 * std::f64::consts::PI).abs() < 15.0, "{area}");
+        assert_agrees(&cut, (200, 150));
+    }
+
+    #[test]
+    fn a_crop_is_put_where_it_was_cut() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("crop.png");
+        // 32 x 32 for 96 native pixels: a rim from column 8 to 24 and rows 4 to 20, a cup inside.
+        GrayImage::from_fn(32, 32, |x, y| {
+            let within = |a: u32, b: u32| x >= 8 + a && x < 24 - a && y >= 4 + b && y < 20 - b;
+            Luma([if within(4, 4) {
+                0
+            } else if within(0, 0) {
+                128
+            } else {
+                255
+            }])
+        })
+        .save(&path)
+        .unwrap();
+        let at = |level| MaskSource::Cropped {
+            path: path.clone(),
+            level,
+            crop_x: 70.0,
+            crop_y: -6.0,
+            crop_side: 96.0,
+        };
+        let disc = at(RefugeLevel::Disc).load_native(200, 150).unwrap();
+        let bounds = disc.bounding_box().unwrap();
+        // Native columns 70 + 3 * 8 .. 70 + 3 * 24, rows -6 + 3 * 4 .. -6 + 3 * 20.
+        assert_eq!((bounds.x0, bounds.x1, bounds.y0, bounds.y1), (94, 141, 6, 53));
+        assert_eq!(disc.area(), 48 * 48);
+        assert_eq!(at(RefugeLevel::Cup).load_native(200, 150).unwrap().area(), 24 * 24);
+        assert_agrees(&at(RefugeLevel::Disc), (200, 150));
+    }
+
+    #[test]
+    fn what_is_no_mask_says_so() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("mask.png");
+        let message = |bytes: &[u8]| {
+            std::fs::write(&path, bytes).unwrap();
+            MaskSource::Binary(path.clone()).load_native(5, 5).unwrap_err().to_string()
+        };
+        assert!(message(b"").contains("mask.png: the file is empty"));
+        assert!(message(b"text").contains("neither PNG nor BMP"));
+        assert!(message(&[0xff, 0xd8, 0xff, 0xe0]).contains("must be PNG or BMP"));
+        let mut good = std::io::Cursor::new(Vec::new());
+        GrayImage::from_pixel(5, 5, Luma([255]))
+            .write_to(&mut good, image::ImageFormat::Png)
+            .unwrap();
+        let good = good.into_inner();
+        assert!(message(&good[..good.len() / 2]).contains("mask.png: "));
+        std::fs::write(&path, &good).unwrap();
+        assert_eq!(MaskSource::Binary(path.clone()).load_native(5, 5).unwrap().area(), 25);
+        assert!(matches!(
+            MaskSource::Binary(path).load_native(5, 6),
+            Err(DatasetError::SizeMismatch { .. })
+        ));
+    }
+}

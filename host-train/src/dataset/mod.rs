@@ -15,12 +15,15 @@ pub mod framing;
 pub mod hrf;
 pub mod hygd;
 pub mod idrid;
+#[cfg(test)]
+mod importer_tests;
 pub mod load;
 pub mod mask_source;
 pub mod phantom;
 pub mod photometric;
 pub mod pseudo;
 pub mod refuge;
+pub mod sheet;
 pub mod source;
 pub mod split;
 mod table;

@@ -260,3 +260,169 @@ impl<'a> Sampler<'a> {
         }
     }
 }
+
+#[cfg(test)]
+pub(crate) mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use glaucoma_common::preprocess::Placement;
+    use image::Rgb;
+    use proptest::prelude::*;
+
+    pub(crate) const FOVEA: NetworkPoint = NetworkPoint { x: 90.3, y: 140.7 };
+    pub(crate) const DISC: NetworkPoint = NetworkPoint { x: 170.0, y: 128.0 };
+
+    /// A master of 256 pixels: grey field, red disc with a magenta cup, a green dot at the fovea.
+    pub(crate) fn painted() -> Example {
+        let side = 256;
+        let distance =
+            |x: u32, y: u32, c: NetworkPoint| (f64::from(x) - c.x).hypot(f64::from(y) - c.y);
+        let disc = Mask::from_fn(side, side, |x, y| distance(x, y, DISC) < 18.0);
+        let cup = Mask::from_fn(side, side, |x, y| distance(x, y, DISC) < 9.0);
+        let pixels = RgbImage::from_fn(side, side, |x, y| {
+            let dot = (200.0 * (-(distance(x, y, FOVEA) / 4.0).powi(2) / 2.0).exp()) as u8;
+            let red = if disc.get(x, y) { 255 } else { 20 };
+            let blue = if cup.get(x, y) { 255 } else { 20 };
+            Rgb([red, dot, blue])
+        });
+        let placement =
+            Placement { origin_x: 0.0, origin_y: 0.0, width: 256.0, height: 256.0, side };
+        let mut example = Example::unlabelled("painted", 0, pixels, placement);
+        example.disc = Some(disc);
+        example.cup = Some(cup);
+        example.fovea = Some(FOVEA);
+        example.disc_center = Some(DISC);
+        let middle = NetworkPoint { x: 127.5, y: 127.5 };
+        example.field = Some(Field { center: middle, radius: 128.0 });
+        example.disc_position =
+            Some(DiscPosition { center: DISC, diameter: Some(36.0), fovea: Some(FOVEA) });
+        example
+    }
+
+    /// Checks that what is painted and what is labelled lie in the same places.
+    pub(crate) fn assert_labels_match(example: &Example, context: &str) {
+        if let Some(fovea) = example.fovea {
+            let at = weighted_center(&example.pixels, 1, 40);
+            let margin = 20.0;
+            let limit = f64::from(example.side()) - margin;
+            // A dot cut by the border has its centre of mass elsewhere.
+            let whole = fovea.x > margin && fovea.y > margin && fovea.x < limit && fovea.y < limit;
+            if let (Some((x, y)), true) = (at, whole) {
+                let off = (x - fovea.x).hypot(y - fovea.y);
+                assert!(off < 0.35, "{context}: the dot is {off} px from the labelled fovea");
+            }
+        }
+        for (mask, channel) in [(&example.disc, 0), (&example.cup, 2)] {
+            let mask = mask.as_ref().unwrap();
+            let painted = |x: u32, y: u32| example.pixels.get_pixel(x, y).0[channel] >= 138;
+            let side = example.side();
+            let pixels = (0..side).flat_map(|y| (0..side).map(move |x| (x, y)));
+            let wrong = pixels.filter(|&(x, y)| mask.get(x, y) != painted(x, y)).count();
+            // Interpolation may decide a border pixel otherwise than the majority of samples.
+            let border = 0.35 * (mask.area() as f64 * std::f64::consts::PI).sqrt() * 2.0;
+            assert!(
+                wrong as f64 <= border + 2.0,
+                "{context}: {wrong} pixels of channel {channel} differ"
+            );
+        }
+        if let (Some(center), Some(disc)) = (example.disc_center, &example.disc) {
+            let (x, y) = disc.centroid().unwrap_or((center.x, center.y));
+            let bounds = disc.bounding_box();
+            let last = example.side() - 1;
+            let cut = bounds.is_none_or(|b| b.x0 == 0 || b.y0 == 0 || b.x1 == last || b.y1 == last);
+            if !cut && example.disc_position.is_some() {
+                let off = (x - center.x).hypot(y - center.y);
+                assert!(off < 4.0, "{context}: the disc is {off} px from its labelled centre");
+            }
+        }
+    }
+
+    pub(crate) fn weighted_center(
+        pixels: &RgbImage,
+        channel: usize,
+        floor: u8,
+    ) -> Option<(f64, f64)> {
+        let (mut sum, mut sx, mut sy) = (0.0, 0.0, 0.0);
+        for (x, y, pixel) in pixels.enumerate_pixels() {
+            let weight = f64::from(pixel.0[channel].saturating_sub(floor));
+            (sum, sx, sy) = (sum + weight, sx + weight * f64::from(x), sy + weight * f64::from(y));
+        }
+        (sum > 0.0).then(|| (sx / sum, sy / sum))
+    }
+
+    #[test]
+    fn the_whole_at_its_own_side_changes_nothing() {
+        let master = painted();
+        let moved = Warp::whole(256, 256).example(&master, &[]);
+        assert_eq!(moved, master);
+    }
+
+    #[test]
+    fn halving_is_the_mean_of_four() {
+        let master = painted();
+        let half = Warp::whole(256, 128).pixels(&master.pixels);
+        for (x, y, pixel) in half.enumerate_pixels() {
+            for channel in 0..3 {
+                let at =
+                    |dx, dy| u32::from(master.pixels.get_pixel(2 * x + dx, 2 * y + dy).0[channel]);
+                let sum = at(0, 0) + at(1, 0) + at(0, 1) + at(1, 1);
+                assert_eq!(u32::from(pixel.0[channel]), (sum + 2) / 4, "{x} {y}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_mirror_is_exact() {
+        let master = painted();
+        let middle = NetworkPoint { x: 127.5, y: 127.5 };
+        let moved = Warp::new(256, middle, 1.0, 0.0, true).example(&master, &[]);
+        assert_eq!(moved.pixels, image::imageops::flip_horizontal(&master.pixels));
+        assert_eq!(moved.fovea, Some(NetworkPoint { x: 255.0 - FOVEA.x, y: FOVEA.y }));
+        let disc = master.disc.unwrap();
+        assert_eq!(moved.disc.unwrap(), Mask::from_fn(256, 256, |x, y| disc.get(255 - x, y)));
+    }
+
+    #[test]
+    fn a_positive_quarter_turn_takes_the_right_side_to_the_top() {
+        let middle = NetworkPoint { x: 127.5, y: 127.5 };
+        let warp = Warp::new(256, middle, 1.0, std::f64::consts::FRAC_PI_2, false);
+        let moved = warp.to_output(NetworkPoint { x: 200.0, y: 127.5 });
+        assert!((moved.x - 127.5).abs() < 1e-9 && (moved.y - 55.0).abs() < 1e-9, "{moved:?}");
+    }
+
+    #[test]
+    fn what_is_blackened_is_in_no_label() {
+        let master = painted();
+        let visible = [Circle { center: DISC, radius: 30.0 }];
+        let moved = Warp::whole(256, 256).example(&master, &visible);
+        assert_eq!(moved.fovea, None);
+        assert_eq!(moved.disc, master.disc);
+        let cut = [Circle { center: NetworkPoint { x: DISC.x - 18.0, y: DISC.y }, radius: 18.0 }];
+        let moved = Warp::whole(256, 256).example(&master, &cut);
+        assert!(moved.disc.as_ref().unwrap().area() < master.disc.as_ref().unwrap().area() / 2);
+        assert_labels_match(&moved, "cut");
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(40))]
+        #[test]
+        fn points_go_there_and_back(
+            side in 1u32..600, x in -100.0f64..700.0, y in -100.0f64..700.0,
+            step in 0.1f64..5.0, turn in -4.0f64..4.0, mirror: bool,
+        ) {
+            let warp = Warp::new(side, NetworkPoint { x: 130.0, y: 99.0 }, step, turn, mirror);
+            let back = warp.to_master(warp.to_output(NetworkPoint { x, y }));
+            prop_assert!((back.x - x).abs() < 1e-6 && (back.y - y).abs() < 1e-6);
+        }
+
+        #[test]
+        fn the_dot_moves_with_its_label(
+            side in 96u32..300, step in 0.6f64..2.5, turn in -3.2f64..3.2,
+            dx in -30.0f64..30.0, dy in -30.0f64..30.0, mirror: bool,
+        ) {
+            let middle = NetworkPoint { x: 127.5 + dx, y: 127.5 + dy };
+            let moved = Warp::new(side, middle, step, turn, mirror).example(&painted(), &[]);
+            assert_labels_match(&moved, &format!("{side} {step} {turn} {dx} {dy} {mirror}"));
+        }
+    }
+}
