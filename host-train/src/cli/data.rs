@@ -135,7 +135,8 @@ fn sheet(args: &SheetArgs) -> anyhow::Result<ExitCode> {
         let base = if args.augment { Augment::default() } else { Augment::none() };
         let options = Augment { disc_crop: args.disc_crop.then(DiscCrop::default), ..base };
         let mut rng = ChaCha8Rng::seed_from_u64(args.seed);
-        examples = examples.iter().map(|master| augment(master, args.side, &options, &mut rng)).collect();
+        examples =
+            examples.iter().map(|master| augment(master, args.side, &options, &mut rng)).collect();
     }
     write_png(&sheet::sheet(&examples, 6), &args.out)?;
     Ok(ExitCode::SUCCESS)

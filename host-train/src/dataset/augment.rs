@@ -312,7 +312,6 @@ mod tests {
     use crate::dataset::warp::tests::{assert_labels_match, painted};
     use rand::SeedableRng;
     use rand_chacha::ChaCha8Rng;
-    use std::time::Instant;
 
     fn geometry() -> Augment {
         Augment {
@@ -401,22 +400,33 @@ mod tests {
         assert_eq!(toml::from_str::<Augment>("").unwrap(), Augment::default());
     }
 
-    /// One example is meant to take under 8 ms of one core; the bound is wide because test machines
-    /// are shared. The measured time is printed.
+    /// Milliseconds that this thread has been on a core: wall time says nothing on a shared machine.
+    fn own_milliseconds() -> Option<f64> {
+        let text = std::fs::read_to_string("/proc/thread-self/schedstat").ok()?;
+        text.split_whitespace().next()?.parse::<f64>().ok().map(|nanoseconds| nanoseconds / 1e6)
+    }
+
+    /// One example must take under 8 ms of one core, so that preparing eight hides behind a step.
     #[test]
     fn is_fast_enough_for_background_threads() {
         let master = Warp::whole(256, 512).example(&painted(), &[]);
         let options = Augment::default();
         let mut rng = ChaCha8Rng::seed_from_u64(0);
-        let mut times: Vec<f64> = (0..40)
+        if own_milliseconds().is_none() || cfg!(debug_assertions) {
+            eprintln!("SKIPPED: no clock of this thread's own time, or not an optimised build");
+            return;
+        }
+        let mut times: Vec<f64> = (0..60)
             .map(|_| {
-                let start = Instant::now();
+                let start = own_milliseconds();
                 augment(&master, 256, &options, &mut rng);
-                start.elapsed().as_secs_f64() * 1e3
+                own_milliseconds().zip(start).map_or(0.0, |(end, start)| end - start)
             })
             .collect();
         times.sort_by(f64::total_cmp);
-        eprintln!("one 256 px example: median {:.1} ms, slowest {:.1} ms", times[20], times[39]);
-        assert!(cfg!(debug_assertions) || times[20] < 40.0, "median {} ms", times[20]);
+        let mean = times.iter().sum::<f64>() / times.len() as f64;
+        eprintln!("one 256 px example: mean {mean:.2} ms, slowest {:.2} ms", times[59]);
+        // Twice the aim: a busy sibling core slows this one.
+        assert!(mean < 16.0, "mean {mean} ms");
     }
 }

@@ -34,7 +34,8 @@ pub fn sheet(examples: &[Example], columns: u32) -> RgbImage {
         for y in 0..picture.height() + 2 * FRAME {
             for x in 0..picture.width() + 2 * FRAME {
                 let inner = x.checked_sub(FRAME).zip(y.checked_sub(FRAME));
-                let pixel = inner.and_then(|(x, y)| picture.get_pixel_checked(x, y)).unwrap_or(&colour);
+                let pixel =
+                    inner.and_then(|(x, y)| picture.get_pixel_checked(x, y)).unwrap_or(&colour);
                 page.put_pixel(left + x, top + y, *pixel);
             }
         }
@@ -64,8 +65,10 @@ fn drawn(example: &Example) -> RgbImage {
 fn outline(picture: &mut RgbImage, mask: &Mask, colour: Rgb<u8>, dotted: bool) {
     for y in 0..mask.height() {
         for x in 0..mask.width() {
-            let neighbours = [(x.wrapping_sub(1), y), (x + 1, y), (x, y.wrapping_sub(1)), (x, y + 1)];
-            let outside = |&(x, y): &(u32, u32)| x < mask.width() && y < mask.height() && !mask.get(x, y);
+            let neighbours =
+                [(x.wrapping_sub(1), y), (x + 1, y), (x, y.wrapping_sub(1)), (x, y + 1)];
+            let outside =
+                |&(x, y): &(u32, u32)| x < mask.width() && y < mask.height() && !mask.get(x, y);
             let shown = !dotted || (x + y) % 4 < 2;
             if shown && mask.get(x, y) && neighbours.iter().any(outside) {
                 picture.put_pixel(x, y, colour);
@@ -98,7 +101,8 @@ mod tests {
         example.glaucoma = Some(true);
         let page = sheet(&[example.clone(), example], 2);
         assert_eq!(page.dimensions(), (2 * 262, 262));
-        let at = |x: f64, y: f64| page.get_pixel(x.round() as u32 + FRAME, y.round() as u32 + FRAME);
+        let at =
+            |x: f64, y: f64| page.get_pixel(x.round() as u32 + FRAME, y.round() as u32 + FRAME);
         assert_eq!(at(AT.x, AT.y), &FOVEA);
         assert_eq!(at(170.0 + 17.0, 128.0), &DISC);
         assert_eq!(at(170.0 - 8.0, 128.0), &CUP);
