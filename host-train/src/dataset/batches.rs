@@ -4,7 +4,7 @@
 //! from its own random numbers, so that neither threads nor an interruption can shift them.
 
 pub use super::example::{DiscPosition, Example, Field};
-pub use super::source::{Ingredient, Source};
+pub use super::source::{Ingredient, Phantoms, Source};
 pub use super::target::{Batch, Target, fovea_map};
 
 use super::DatasetError;

@@ -134,9 +134,9 @@ fn fingerprint() -> Result<String, DatasetError> {
             filter: ResizeFilter::AntialiasedBilinear,
             scale: 1.0,
         };
-        let prepared = prepare(&picture, &contract).map_err(|source| DatasetError::Preprocess {
+        let prepared = prepare(&picture, &contract).map_err(|cause| DatasetError::Preprocess {
             path: "(test picture of the cache)".into(),
-            source,
+            cause,
         })?;
         hash.update(prepared.pixels.as_raw());
         hash.update(format!("{:?}", prepared.placement));

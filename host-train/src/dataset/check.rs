@@ -260,6 +260,15 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let s = &self.summary;
         writeln!(f, "{} ({})", self.dataset, self.root.display())?;
+        // The four tasks' labels are shown even where there are none; the rest only where it says something.
+        let always = [
+            "photographs",
+            "with glaucoma",
+            "without glaucoma",
+            "disc masks",
+            "cup masks",
+            "foveas",
+        ];
         let rows = [
             ("photographs", s.photographs),
             ("patients known", s.patients),
@@ -276,7 +285,9 @@ impl fmt::Display for Report {
             ("all four labels", s.complete),
             ("no label", s.unlabelled),
         ];
-        for (name, count) in rows {
+        for (name, count) in
+            rows.into_iter().filter(|(name, count)| *count > 0 || always.contains(name))
+        {
             writeln!(f, "  {name:<28}{count:>7}")?;
         }
         match self.problems.len() {

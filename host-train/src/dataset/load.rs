@@ -99,6 +99,22 @@ pub fn load_one(
     Ok(example)
 }
 
+/// A decoded photograph as an example without labels, at `contract.side`.
+///
+/// # Errors
+/// [`DatasetError::Preprocess`] under the name `id`.
+pub fn prepare_example(
+    photo: &RgbImage,
+    id: String,
+    index: usize,
+    contract: &InputContract,
+) -> Result<Example, DatasetError> {
+    let picture = Picture::prepare(Path::new(&id), photo, contract)?;
+    let mut example = Example::unlabelled(id, index, picture.pixels, picture.placement);
+    example.field = picture.field;
+    Ok(example)
+}
+
 /// A prepared photograph, from the cache or from its file.
 struct Picture {
     pixels: RgbImage,
@@ -138,9 +154,17 @@ impl Picture {
 
     fn decode(path: &Path, bytes: &[u8], contract: &InputContract) -> Result<Self, DatasetError> {
         let photo = decode(bytes, &Limits::default())
-            .map_err(|source| DatasetError::Photo { path: path.to_path_buf(), source })?;
-        let prepared = prepare(&photo.pixels, contract)
-            .map_err(|source| DatasetError::Preprocess { path: path.to_path_buf(), source })?;
+            .map_err(|cause| DatasetError::Photo { path: path.to_path_buf(), cause })?;
+        Self::prepare(path, &photo.pixels, contract)
+    }
+
+    fn prepare(
+        path: &Path,
+        photo: &RgbImage,
+        contract: &InputContract,
+    ) -> Result<Self, DatasetError> {
+        let prepared = prepare(photo, contract)
+            .map_err(|cause| DatasetError::Preprocess { path: path.to_path_buf(), cause })?;
         let placement = prepared.placement;
         let (across, down) = placement.native_per_network();
         // Where the whole picture is squeezed into a square, the field is no circle any more.
@@ -149,7 +173,7 @@ impl Picture {
             center: placement.to_network(field.center),
             radius: field.radius / across,
         });
-        Ok(Self { pixels: prepared.pixels, native: photo.pixels.dimensions(), placement, field })
+        Ok(Self { pixels: prepared.pixels, native: photo.dimensions(), placement, field })
     }
 
     fn facts(&self) -> PictureFacts {

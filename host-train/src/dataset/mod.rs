@@ -216,12 +216,12 @@ pub enum DatasetError {
         looked_for: String,
     },
     /// A file or folder could not be read or written.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: {cause}", path.display())]
     Io {
         /// The file or folder.
         path: PathBuf,
-        /// What the system said.
-        source: std::io::Error,
+        /// What the system said. Part of the message, hence not a `source` that would print it again.
+        cause: std::io::Error,
     },
     /// A table (CSV, spreadsheet, JSON) cannot be understood.
     #[error("{}: {what}", path.display())]
@@ -232,20 +232,20 @@ pub enum DatasetError {
         what: String,
     },
     /// A photograph cannot be decoded.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: {cause}", path.display())]
     Photo {
         /// The photograph.
         path: PathBuf,
         /// What the decoder said.
-        source: PhotoError,
+        cause: PhotoError,
     },
     /// A photograph cannot be brought to the network's input.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: {cause}", path.display())]
     Preprocess {
         /// The photograph.
         path: PathBuf,
         /// Why.
-        source: PreprocessError,
+        cause: PreprocessError,
     },
     /// A mask cannot be decoded, or is not of its convention.
     #[error("{}: {what}", path.display())]
@@ -302,8 +302,8 @@ fn lines(errors: &[DatasetError]) -> String {
 }
 
 impl DatasetError {
-    pub(crate) fn io(path: &Path, source: std::io::Error) -> Self {
-        Self::Io { path: path.to_path_buf(), source }
+    pub(crate) fn io(path: &Path, cause: std::io::Error) -> Self {
+        Self::Io { path: path.to_path_buf(), cause }
     }
 
     pub(crate) fn table(path: &Path, what: impl Into<String>) -> Self {

@@ -2,7 +2,10 @@
 
 use super::DatasetError;
 use super::augment::Augment;
-use super::example::Example;
+use super::example::{DiscPosition, Example};
+use super::load::prepare_example;
+use super::phantom::{Phantom, PhantomConfig, generate};
+use glaucoma_common::preprocess::{InputContract, NetworkPoint};
 use std::borrow::Cow;
 use std::sync::Arc;
 
@@ -52,5 +55,93 @@ impl Ingredient {
     /// Every example once an epoch, unchanged.
     pub fn plain(examples: Arc<Vec<Example>>) -> Self {
         Self { source: examples, repeat: 1.0, augment: None }
+    }
+}
+
+/// Synthetic photographs made when they are asked for.
+#[derive(Debug, Clone)]
+pub struct Phantoms {
+    /// Seed of the series.
+    pub seed: u64,
+    /// How many an epoch sees.
+    pub count: usize,
+    /// Every epoch sees new ones; otherwise every epoch sees the same.
+    pub fresh: bool,
+    /// What they are like. Their side should not be below the example's.
+    pub config: PhantomConfig,
+    /// Framing, filter and side of the examples.
+    pub contract: InputContract,
+}
+
+impl Source for Phantoms {
+    fn len(&self) -> usize {
+        self.count
+    }
+
+    fn example(&self, index: usize, epoch: u64) -> Result<Cow<'_, Example>, DatasetError> {
+        let first = if self.fresh { epoch * self.count as u64 } else { 0 };
+        let number = first + index as u64;
+        let phantom = generate(self.seed, number, &self.config);
+        let id = format!("phantom/{}/{number}", self.seed);
+        phantom_example(&phantom, id, index, &self.contract).map(Cow::Owned)
+    }
+}
+
+/// A phantom's labels in network pixels. Its class is withheld where nobody could grade the picture.
+fn phantom_example(
+    phantom: &Phantom,
+    id: String,
+    index: usize,
+    contract: &InputContract,
+) -> Result<Example, DatasetError> {
+    let mut example = prepare_example(&phantom.photo, id, index, contract)?;
+    let placement = example.placement;
+    let disc = placement.mask_to_network(&phantom.disc);
+    let center = disc.centroid().map(|(x, y)| NetworkPoint { x, y });
+    example.glaucoma = phantom.gradable.then_some(phantom.glaucoma);
+    example.cup = Some(placement.mask_to_network(&phantom.cup));
+    example.fovea = phantom.fovea.map(|fovea| placement.to_network(fovea));
+    example.disc_center = center;
+    example.disc_position = center.map(|center| DiscPosition {
+        center,
+        diameter: Some(2.0 * (disc.area() as f64 / std::f64::consts::PI).sqrt()),
+        fovea: example.fovea,
+    });
+    example.disc = Some(disc);
+    Ok(example)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use glaucoma_common::preprocess::{Framing, ResizeFilter};
+
+    #[test]
+    fn phantoms_are_labelled_examples_and_new_ones_only_when_asked() {
+        let mut phantoms = Phantoms {
+            seed: 5,
+            count: 3,
+            fresh: false,
+            config: PhantomConfig { side: 160, fovea_in_field: true, ..PhantomConfig::default() },
+            contract: InputContract {
+                side: 96,
+                framing: Framing::FieldOfView,
+                filter: ResizeFilter::AntialiasedBilinear,
+                scale: 1.0 / 255.0,
+            },
+        };
+        let first = phantoms.example(1, 0).unwrap().into_owned();
+        assert_eq!(first, phantoms.example(1, 7).unwrap().into_owned());
+        phantoms.fresh = true;
+        assert_eq!(first, phantoms.example(1, 0).unwrap().into_owned());
+        let later = phantoms.example(1, 7).unwrap().into_owned();
+        assert_eq!(later.id, "phantom/5/22");
+        assert_ne!(first.pixels, later.pixels);
+        assert_eq!((first.side(), phantoms.len()), (96, 3));
+        let (disc, cup) = (first.disc.unwrap(), first.cup.unwrap());
+        assert!(disc.area() > 20 && cup.area() > 0 && cup.is_subset_of(&disc));
+        assert!(first.glaucoma.is_some() && first.fovea.is_some());
+        assert_eq!((first.disc_pseudo, first.cup_pseudo), (false, false));
     }
 }

@@ -2,7 +2,7 @@
 
 use super::Sample;
 use sha2::{Digest, Sha256};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Divides `samples` into training and validation parts, each in the order of `samples`.
 ///
@@ -16,7 +16,8 @@ pub fn split(samples: &[Sample], validation_share: f64, seed: u64) -> (Vec<Sampl
 /// Divides `samples` into training and validation parts and gives their indices, ascending.
 ///
 /// All photographs of one patient stay together; a photograph without a patient number is its own
-/// patient. Patients are stratified by data set and by which labels they have (with the class
+/// patient. Patients who share a photograph, byte for byte, count as one: publishers do give one
+/// picture two numbers, and it must not stand on both sides. (A file that cannot be read is like no other.) Patients are stratified by data set and by which labels they have (with the class
 /// itself), and within each stratum those with the smallest SHA-256 of (seed, data set, patient)
 /// form the validation part, `round(validation_share * patients)` of them. So the division depends
 /// on the set of samples and the seed, never on their order.
@@ -28,12 +29,8 @@ pub fn split_indices(
     seed: u64,
 ) -> (Vec<usize>, Vec<usize>) {
     let share = validation_share.clamp(0.0, 1.0);
-    let mut patients: BTreeMap<String, Vec<usize>> = BTreeMap::new();
-    for (index, sample) in samples.iter().enumerate() {
-        patients.entry(patient_key(sample)).or_default().push(index);
-    }
     let mut strata: BTreeMap<Stratum, Vec<([u8; 32], Vec<usize>)>> = BTreeMap::new();
-    for (key, indices) in patients {
+    for (key, indices) in joined_patients(samples) {
         let stratum = Stratum::of(samples, &indices);
         strata.entry(stratum).or_default().push((digest(seed, &key), indices));
     }
@@ -82,6 +79,42 @@ fn patient_key(sample: &Sample) -> String {
     }
 }
 
+/// Indices by patient, patients with a photograph in common under the smallest of their keys.
+fn joined_patients(samples: &[Sample]) -> BTreeMap<String, Vec<usize>> {
+    let mut keys: Vec<String> = samples.iter().map(patient_key).collect();
+    for twins in same_files(samples) {
+        let together: BTreeSet<String> = twins.iter().map(|&index| keys[index].clone()).collect();
+        if let Some(first) = together.first() {
+            for key in keys.iter_mut().filter(|key| together.contains(*key)) {
+                key.clone_from(first);
+            }
+        }
+    }
+    let mut patients: BTreeMap<String, Vec<usize>> = BTreeMap::new();
+    for (index, key) in keys.into_iter().enumerate() {
+        patients.entry(key).or_default().push(index);
+    }
+    patients
+}
+
+/// Groups of two or more samples whose photographs have the same bytes.
+fn same_files(samples: &[Sample]) -> Vec<Vec<usize>> {
+    let mut by_length: BTreeMap<u64, Vec<usize>> = BTreeMap::new();
+    for (index, sample) in samples.iter().enumerate() {
+        if let Ok(facts) = std::fs::metadata(&sample.photo) {
+            by_length.entry(facts.len()).or_default().push(index);
+        }
+    }
+    // Only files of one length need to be read, and they are few.
+    let mut by_content: BTreeMap<[u8; 32], Vec<usize>> = BTreeMap::new();
+    for index in by_length.into_values().filter(|group| group.len() > 1).flatten() {
+        if let Ok(bytes) = std::fs::read(&samples[index].photo) {
+            by_content.entry(Sha256::digest(&bytes).into()).or_default().push(index);
+        }
+    }
+    by_content.into_values().filter(|group| group.len() > 1).collect()
+}
+
 fn digest(seed: u64, key: &str) -> [u8; 32] {
     Sha256::new().chain_update(seed.to_le_bytes()).chain_update(key.as_bytes()).finalize().into()
 }
@@ -128,6 +161,23 @@ mod tests {
         assert_eq!(split(&samples, 0.0, 1).1.len(), 0);
         assert_eq!(split(&samples, 1.0, 1).0.len(), 0);
         assert_eq!(split(&[], 0.5, 1), (vec![], vec![]));
+    }
+
+    #[test]
+    fn one_picture_under_two_numbers_stays_on_one_side() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut samples: Vec<Sample> = (0..20).map(|i| sample(i, Some(i / 2), None)).collect();
+        for (index, sample) in samples.iter_mut().enumerate() {
+            sample.photo = dir.path().join(index.to_string());
+            // 3 and 8 are the same picture: patients 1 and 4.
+            let content = if index == 8 { 3 } else { index };
+            std::fs::write(&sample.photo, format!("picture {content:02}")).unwrap();
+        }
+        for seed in 0..20 {
+            let (train, _) = split_indices(&samples, 0.3, seed);
+            let sides = [2, 3, 8, 9].map(|index| train.contains(&index));
+            assert!(sides.iter().all(|&side| side == sides[0]), "seed {seed}: {sides:?}");
+        }
     }
 
     proptest! {

@@ -193,7 +193,7 @@ pub(super) fn files_below(dir: &Path, extensions: &[&str]) -> Result<Vec<PathBuf
     for entry in walkdir::WalkDir::new(dir).follow_links(true).sort_by_file_name() {
         let entry = entry.map_err(|error| {
             let path = error.path().unwrap_or(dir).to_path_buf();
-            DatasetError::Io { path, source: error.into() }
+            DatasetError::Io { path, cause: error.into() }
         })?;
         let extension = entry.path().extension().map(|e| e.to_string_lossy().to_ascii_lowercase());
         if entry.file_type().is_file()
