@@ -7,8 +7,12 @@ use anyhow::Result;
 use candle_core::{DType, Device, Tensor};
 use host_train::adam::{Adam, AdamConfig};
 use host_train::loss::masked_loss;
+use host_train::memory::Recycler;
 use host_train::network::{Mode, NetworkConfig, Task, UNet};
 use std::time::Instant;
+
+#[global_allocator]
+static MEMORY: Recycler = Recycler::new();
 
 fn main() -> Result<()> {
     let argument = |at: usize, default: f64| -> Result<f64> {

@@ -7,6 +7,7 @@ pub mod evaluation;
 pub mod export;
 pub mod files;
 pub mod loss;
+pub mod memory;
 pub mod network;
 pub mod strategy;
 pub mod training;

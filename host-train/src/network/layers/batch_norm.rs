@@ -3,7 +3,7 @@
 //! Ioffe & Szegedy 2015; the same numbers as PyTorch's `BatchNorm2d` (eps 1e-5, momentum 0.1,
 //! running variance from the unbiased estimate) and `ReLU` (gradient 0 at 0).
 
-use super::reduce::{LANES, Moments, RUN};
+use super::reduce::{Moments, RUN, sum};
 use super::{elements, read};
 use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor, Var};
 use rayon::prelude::*;
@@ -239,27 +239,22 @@ fn backward(
 }
 
 /// Sums of g and of g (x - mean) over the elements whose y is positive.
+///
+/// The gated values of a run are written down first: as separate loops the compiler turns all of
+/// it into vectors, as one loop it does not.
 fn gated_sums(x: &[f32], y: &[f32], g: &[f32], mean: f32) -> (f64, f64) {
+    let (mut gated, mut products) = ([0.0f32; RUN], [0.0f32; RUN]);
     let (mut of_g, mut of_gx) = (0.0, 0.0);
     for ((x, y), g) in x.chunks(RUN).zip(y.chunks(RUN)).zip(g.chunks(RUN)) {
-        let (mut lanes, mut products) = ([0.0f32; LANES], [0.0f32; LANES]);
-        // Arrays, not slices: without a bounds check the gate is a mask instead of a branch.
-        let ((x, x_rest), (y, y_rest), (g, g_rest)) =
-            (x.as_chunks::<LANES>(), y.as_chunks::<LANES>(), g.as_chunks::<LANES>());
-        for ((x, y), g) in x.iter().zip(y).zip(g) {
-            for i in 0..LANES {
-                let g = if y[i] > 0.0 { g[i] } else { 0.0 };
-                lanes[i] += g;
-                products[i] += g * (x[i] - mean);
-            }
+        let (gated, products) = (&mut gated[..g.len()], &mut products[..g.len()]);
+        for ((to, &y), &g) in gated.iter_mut().zip(y).zip(g) {
+            *to = if y > 0.0 { g } else { 0.0 };
         }
-        for (i, ((x, y), g)) in x_rest.iter().zip(y_rest).zip(g_rest).enumerate() {
-            let g = if *y > 0.0 { *g } else { 0.0 };
-            lanes[i] += g;
-            products[i] += g * (x - mean);
+        for ((to, &g), &x) in products.iter_mut().zip(gated.iter()).zip(x) {
+            *to = g * (x - mean);
         }
-        of_g += lanes.iter().map(|&lane| f64::from(lane)).sum::<f64>();
-        of_gx += products.iter().map(|&lane| f64::from(lane)).sum::<f64>();
+        of_g += sum(gated);
+        of_gx += sum(products);
     }
     (of_g, of_gx)
 }
