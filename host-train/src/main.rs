@@ -2,7 +2,12 @@
 
 use clap::Parser;
 use host_train::cli::{Cli, Command, data, evaluate, export, phantom, train};
+use host_train::memory::Recycler;
 use std::process::ExitCode;
+
+// A training step allocates the same tensors each time: a quarter of its CPU time was page faults.
+#[global_allocator]
+static MEMORY: Recycler = Recycler::new();
 
 fn main() -> ExitCode {
     let cli = Cli::parse();

@@ -129,6 +129,31 @@ fn a_step_of_each_task_agrees_with_pytorch() {
     }
 }
 
+/// What a resumed training stands on: the same bits whatever the number of threads.
+#[test]
+fn gradients_do_not_depend_on_the_threads() {
+    let images = noise((BATCH, 3, 64, 48), 998, |x| (x + 1.0) / 2.0);
+    let run = |threads| -> Vec<Vec<f64>> {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        pool.install(|| {
+            let net = network();
+            let mode = Mode::Train { dropout_seed: 3 };
+            let outputs = net.forward(&images, &[Task::Disc], mode).unwrap();
+            let logits = outputs.logits(Task::Disc).unwrap();
+            let weights = Tensor::new(&[1f32, 1.0], &Device::Cpu).unwrap();
+            let values = (logits.detach() * 0.0).unwrap();
+            let loss = masked_loss(Task::Disc, logits, &values, &weights).unwrap();
+            let grads = loss.backward().unwrap();
+            let found = net.parameters().into_iter();
+            let found = found.filter_map(|(_, var)| grads.get(var.as_tensor()).map(flat));
+            found.chain(net.buffers().iter().map(|(_, var)| flat(var))).collect()
+        })
+    };
+    let one = run(1);
+    assert_eq!(one, run(2));
+    assert_eq!(one, run(5));
+}
+
 #[test]
 fn five_steps_of_adam_agree_with_pytorch() {
     let golden = golden("adam.safetensors");

@@ -139,7 +139,7 @@ unsafe impl Sync for Shared {}
 impl Shared {
     /// # Safety
     /// `[at, at + length)` lies inside the output and belongs to the calling task alone.
-    unsafe fn part(&self, at: usize, length: usize) -> &mut [f32] {
+    unsafe fn part<'a>(self, at: usize, length: usize) -> &'a mut [f32] {
         // SAFETY: the caller's.
         unsafe { std::slice::from_raw_parts_mut(self.0.add(at), length) }
     }

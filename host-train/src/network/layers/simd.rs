@@ -70,7 +70,7 @@ pub(super) fn accumulate(
     let block = level.channel_block();
     let channels = weights.len() / (9 * block);
     let reach = taps.iter().copied().max().unwrap_or(0) + length;
-    assert!(length % LINE == 0 && sums.len() >= block * length);
+    assert!(length.is_multiple_of(LINE) && sums.len() >= block * length);
     assert!(channels == 0 || input.len() >= (channels - 1) * plane + reach);
     let (s, w, x) = (sums.as_mut_ptr(), weights.as_ptr(), input.as_ptr());
     // SAFETY: the instruction set was detected, and the assertions above bound every access.
@@ -100,7 +100,7 @@ pub(super) fn correlate(
 ) {
     let rows = gradient.len() / length;
     let reach = taps.iter().copied().max().unwrap_or(0) + length;
-    assert!(length % LINE == 0 && input.len() >= reach && stride >= 9);
+    assert!(length.is_multiple_of(LINE) && input.len() >= reach && stride >= 9);
     assert!(rows == 0 || sums.len() >= (rows - 1) * stride + 9);
     let (s, g, x) = (sums.as_mut_ptr(), gradient.as_ptr(), input.as_ptr());
     // SAFETY: the instruction set was detected, and the assertions above bound every access.
