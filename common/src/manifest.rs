@@ -167,6 +167,9 @@ pub struct QualityLimits {
     /// A photograph without a field of view is black when the mean of its brightest channel is
     /// below this.
     pub black_below: f64,
+    /// Above this mean of the brightest channel outside the field of view the picture is no fundus
+    /// photograph, whose surround is black.
+    pub max_surround: f64,
     /// Below this redness (mean of (red - blue) over the brightest channel) the picture shows no
     /// retina.
     pub min_redness_fundus: f64,
@@ -200,17 +203,18 @@ impl Default for QualityLimits {
         Self {
             black_below: 0.03,
             min_redness_fundus: 0.15,
+            max_surround: 0.15,
             min_warm_share: 0.5,
             min_fov_radius_share: 0.6,
             min_visible: 0.6,
-            min_circularity: 0.8,
+            min_circularity: 0.75,
             min_brightness: 0.08,
             max_brightness: 0.65,
             max_dark_share: 0.5,
             max_saturated_share: 0.05,
             min_redness: 0.38,
             min_contrast: 0.018,
-            min_focus: 0.19,
+            min_focus: 0.115,
         }
     }
 }
@@ -389,6 +393,7 @@ impl QualityLimits {
     fn validate(&self) -> Result<(), ManifestError> {
         share("quality.black_below", self.black_below)?;
         share("quality.min_redness_fundus", self.min_redness_fundus)?;
+        share("quality.max_surround", self.max_surround)?;
         share("quality.min_warm_share", self.min_warm_share)?;
         bounded("quality.min_fov_radius_share", self.min_fov_radius_share, 2.0)?;
         share("quality.min_visible", self.min_visible)?;

@@ -159,7 +159,7 @@ fn bad_files(folder: &Path) -> Vec<(PathBuf, &'static str)> {
         (file(folder, "tiny.png", &png(RgbImage::new(1, 1))), "1 x 1 pixels"),
         (file(folder, "huge.png", &huge), "20000 x 20000 pixels"),
         (file(folder, "black.png", &png(RgbImage::new(800, 800))), "black"),
-        (file(folder, "scenery.png", &png(scenery)), "not a colour fundus photograph"),
+        (file(folder, "scenery.png", &png(scenery)), "Not a fundus photograph"),
         (file(folder, "grey.png", &png(grey)), "Unexpected colours"),
     ]
 }

@@ -16,6 +16,10 @@ pub const SIDE: u32 = 512;
 pub const INNER_RADIUS: f64 = 0.85;
 /// Working pixels left out beside the photograph's own edge, where resizing mixes in black.
 const EDGE: usize = 10;
+/// The surround begins at this many radii: clear of the rim's glow.
+const SURROUND_FROM: f64 = 1.06;
+/// Less than this share of the photograph is no surround to judge by.
+const SURROUND_SHARE: f64 = 0.01;
 /// A working pixel brighter than this in any channel is lit.
 const LIT: u8 = 8;
 /// A working row or column with a smaller share of lit pixels is a black bar.
@@ -26,7 +30,7 @@ const SATURATED: f32 = 0.9;
 const DARK: f32 = 0.08;
 /// Standard deviations in working pixels of the two Gaussians that bound what counts as detail:
 /// below the first is noise, above the second is illumination.
-const NOISE_SIGMA: f32 = 1.0;
+const NOISE_SIGMA: f32 = 1.5;
 const ILLUMINATION_SIGMA: f32 = 8.0;
 
 /// What was measured of a photograph.
@@ -43,13 +47,16 @@ pub struct Measures {
 pub struct FieldMeasures {
     /// Radius of the field over half the shorter side of the photograph.
     pub radius_share: f64,
+    /// Mean of the brightest channel in the photograph outside the field, 0 to 1; 0 where hardly any
+    /// of the photograph lies outside.
+    pub surround: f64,
     /// Share of the field's circle that lies inside the photograph, 0 to 1.
     pub visible: f64,
     /// How round the bright field is, 0 to 1.
     pub circularity: f64,
     /// Standard deviation of green's Laplacian over that of green's local contrast: the share of
     /// fine detail in all detail, which blur lowers and exposure leaves as it is. Green is smoothed
-    /// by a Gaussian of 1 working pixel before the Laplacian; local contrast is green less its
+    /// by a Gaussian of 1.5 working pixels before the Laplacian; local contrast is green less its
     /// Gaussian of 8.
     pub focus: f64,
     /// Standard deviation of green's local contrast over green's mean.
@@ -76,22 +83,35 @@ pub fn measure(photo: &RgbImage, field: Option<&FieldOfView>) -> Result<Measures
         Some(field) => measure_field(photo, field)?,
         None => None,
     };
-    Ok(Measures { brightness: mean_brightness(photo), field })
+    let (brightness, _) = mean_brightness(photo, |_, _| true);
+    Ok(Measures { brightness, field })
 }
 
-/// Mean of the brightest channel over a grid of at most about 100 000 pixels, 0 to 1.
-fn mean_brightness(photo: &RgbImage) -> f64 {
-    let pixels = u64::from(photo.width()) * u64::from(photo.height());
-    let step = ((pixels as f64 / 1e5).sqrt().ceil() as usize).max(1);
-    let mut sum = 0u64;
-    let mut count = 0u64;
-    for row in photo.rows().step_by(step) {
-        for pixel in row.step_by(step) {
-            sum += u64::from(brightest(pixel.0));
-            count += 1;
+/// Mean of the brightest channel, 0 to 1, over those pixels of a grid of about 100 000 that are
+/// `wanted`, and their share of the grid.
+fn mean_brightness(photo: &RgbImage, wanted: impl Fn(u32, u32) -> bool) -> (f64, f64) {
+    let pixels = f64::from(photo.width()) * f64::from(photo.height());
+    let step = ((pixels / 1e5).sqrt().ceil() as usize).max(1);
+    let (mut sum, mut count, mut grid) = (0u64, 0u64, 0u64);
+    for y in (0..photo.height()).step_by(step) {
+        for x in (0..photo.width()).step_by(step) {
+            grid += 1;
+            if wanted(x, y) {
+                sum += u64::from(brightest(photo.get_pixel(x, y).0));
+                count += 1;
+            }
         }
     }
-    sum as f64 / (count.max(1) as f64 * 255.0)
+    (sum as f64 / (count.max(1) as f64 * 255.0), count as f64 / grid.max(1) as f64)
+}
+
+/// Mean brightness of the photograph outside the field, where enough of it lies there to tell.
+fn surround(photo: &RgbImage, field: &FieldOfView) -> f64 {
+    let radius = SURROUND_FROM * field.radius;
+    let (mean, share) = mean_brightness(photo, |x, y| {
+        (f64::from(x) - field.center.x).hypot(f64::from(y) - field.center.y) > radius
+    });
+    if share < SURROUND_SHARE { 0.0 } else { mean }
 }
 
 fn measure_field(
@@ -110,6 +130,7 @@ fn measure_field(
     let shorter = f64::from(photo.width().min(photo.height()));
     Ok(Some(FieldMeasures {
         radius_share: 2.0 * field.radius / shorter,
+        surround: surround(photo, field),
         visible: field.visible,
         circularity: field.circularity,
         focus,
@@ -276,4 +297,81 @@ fn gaussian(plane: &[f32], sigma: f32) -> Vec<f32> {
         }
     }
     both
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use image::Rgb;
+
+    /// A round field of the given colour with a fine pattern on it.
+    fn disc(color: [u8; 3], pattern: u8) -> (RgbImage, FieldOfView) {
+        let photo = RgbImage::from_fn(600, 600, |x, y| {
+            let inside = (f64::from(x) - 299.5).hypot(f64::from(y) - 299.5) < 290.0;
+            let dark = (x / 4 + y / 4) % 2 == 0;
+            match (inside, dark) {
+                (false, _) => Rgb([0; 3]),
+                (true, false) => Rgb(color),
+                (true, true) => Rgb(color.map(|value| value.saturating_sub(pattern))),
+            }
+        });
+        let center = NativePoint { x: 299.5, y: 299.5 };
+        let field = FieldOfView { center, radius: 290.0, circularity: 1.0, visible: 1.0 };
+        (photo, field)
+    }
+
+    fn measured(photo: &RgbImage, field: &FieldOfView) -> FieldMeasures {
+        measure(photo, Some(field))
+            .ok()
+            .and_then(|measures| measures.field)
+            .unwrap_or_else(|| panic!("a field was measured"))
+    }
+
+    #[test]
+    fn an_even_field_has_its_own_levels_and_no_detail() {
+        let (photo, field) = disc([204, 102, 51], 0);
+        let found = measured(&photo, &field);
+        assert!((found.brightness - (0.299 * 0.8 + 0.587 * 0.4 + 0.114 * 0.2)).abs() < 0.005);
+        assert!((found.redness - (0.8 - 0.2) / 0.82).abs() < 0.005);
+        assert!((found.radius_share - 290.0 / 300.0).abs() < 1e-9);
+        assert_eq!((found.warm_share, found.dark_share, found.saturated_share), (1.0, 0.0, 0.0));
+        assert!(found.contrast < 1e-3);
+    }
+
+    #[test]
+    fn blur_lowers_focus_and_darkness_does_not() {
+        let (photo, field) = disc([204, 102, 51], 40);
+        let sharp = measured(&photo, &field);
+        let blurred = measured(&image::imageops::fast_blur(&photo, 4.0), &field);
+        assert!(blurred.focus < 0.7 * sharp.focus, "{} {}", blurred.focus, sharp.focus);
+        let mut dark = photo;
+        dark.pixels_mut().for_each(|pixel| pixel.0 = pixel.0.map(|value| value / 2));
+        let dark = measured(&dark, &field);
+        assert!((dark.focus / sharp.focus - 1.0).abs() < 0.05);
+        assert!((dark.contrast / sharp.contrast - 1.0).abs() < 0.05);
+    }
+
+    #[test]
+    fn black_bars_and_the_frame_are_not_measured() {
+        let (mut photo, field) = disc([204, 102, 51], 0);
+        for y in 0..600 {
+            for x in 0..600 {
+                if !(100..500).contains(&y) {
+                    photo.put_pixel(x, y, Rgb([0; 3]));
+                }
+            }
+        }
+        let found = measured(&photo, &field);
+        assert_eq!(found.dark_share, 0.0);
+        assert!(found.contrast < 0.01, "{}", found.contrast);
+    }
+
+    #[test]
+    fn a_field_of_nothing_is_none() {
+        let photo = RgbImage::new(600, 600);
+        let (_, field) = disc([0; 3], 0);
+        let measures = measure(&photo, Some(&field));
+        assert_eq!(measures, Ok(Measures { brightness: 0.0, field: None }));
+        assert_eq!(measure(&photo, None), Ok(Measures { brightness: 0.0, field: None }));
+    }
 }

@@ -135,20 +135,115 @@ pub fn judge(measures: &Measures, limits: &QualityLimits) -> Vec<Reason> {
         let black = measures.brightness < limits.black_below;
         return vec![if black { Reason::Black } else { Reason::NoFieldOfView }];
     };
+    if field.surround > limits.max_surround {
+        return vec![Reason::NoFieldOfView];
+    }
     if field.redness < limits.min_redness_fundus || field.warm_share < limits.min_warm_share {
         return vec![Reason::UnexpectedColours];
     }
+    let too_dark = field.brightness < limits.min_brightness;
     let breaches = [
         (field.radius_share < limits.min_fov_radius_share, Reason::FieldTooSmall),
         (field.visible < limits.min_visible, Reason::FieldCutOff),
         (field.circularity < limits.min_circularity, Reason::FieldNotRound),
-        (field.brightness < limits.min_brightness, Reason::TooDark),
+        (too_dark, Reason::TooDark),
         (field.brightness > limits.max_brightness, Reason::TooBright),
-        (field.dark_share > limits.max_dark_share, Reason::Shadow),
+        // A photograph that is dark all over has no shadow to speak of.
+        (!too_dark && field.dark_share > limits.max_dark_share, Reason::Shadow),
         (field.saturated_share > limits.max_saturated_share, Reason::Glare),
         (field.redness < limits.min_redness, Reason::WashedOut),
         (field.contrast < limits.min_contrast, Reason::LowContrast),
         (field.focus < limits.min_focus, Reason::OutOfFocus),
     ];
     breaches.into_iter().filter_map(|(breached, reason)| breached.then_some(reason)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::screen::has_every_glyph;
+    use measure::FieldMeasures;
+
+    fn good() -> Measures {
+        Measures {
+            brightness: 0.3,
+            field: Some(FieldMeasures {
+                radius_share: 1.0,
+                surround: 0.01,
+                visible: 1.0,
+                circularity: 0.98,
+                focus: 0.28,
+                contrast: 0.06,
+                brightness: 0.3,
+                saturated_share: 0.0,
+                dark_share: 0.0,
+                redness: 0.74,
+                warm_share: 1.0,
+            }),
+        }
+    }
+
+    fn changed(change: impl Fn(&mut FieldMeasures)) -> Vec<Reason> {
+        let mut measures = good();
+        measures.field.as_mut().into_iter().for_each(change);
+        judge(&measures, &QualityLimits::default())
+    }
+
+    #[test]
+    fn each_measure_has_its_own_reason() {
+        assert_eq!(changed(|_| ()), []);
+        assert_eq!(changed(|m| m.radius_share = 0.3), [Reason::FieldTooSmall]);
+        assert_eq!(changed(|m| m.visible = 0.4), [Reason::FieldCutOff]);
+        assert_eq!(changed(|m| m.circularity = 0.5), [Reason::FieldNotRound]);
+        assert_eq!(changed(|m| m.brightness = 0.02), [Reason::TooDark]);
+        assert_eq!(changed(|m| m.brightness = 0.9), [Reason::TooBright]);
+        assert_eq!(changed(|m| m.dark_share = 0.7), [Reason::Shadow]);
+        assert_eq!(changed(|m| m.saturated_share = 0.3), [Reason::Glare]);
+        assert_eq!(changed(|m| m.redness = 0.25), [Reason::WashedOut]);
+        assert_eq!(changed(|m| m.contrast = 0.005), [Reason::LowContrast]);
+        assert_eq!(changed(|m| m.focus = 0.1), [Reason::OutOfFocus]);
+    }
+
+    #[test]
+    fn what_is_no_fundus_has_that_as_its_only_reason() {
+        assert_eq!(
+            changed(|m| {
+                m.redness = 0.0;
+                m.focus = 0.0;
+            }),
+            [Reason::UnexpectedColours]
+        );
+        let limits = QualityLimits::default();
+        let nothing = |brightness| judge(&Measures { brightness, field: None }, &limits);
+        assert_eq!(nothing(0.001), [Reason::Black]);
+        assert_eq!(nothing(0.5), [Reason::NoFieldOfView]);
+        assert_eq!(changed(|m| m.surround = 0.4), [Reason::NoFieldOfView]);
+        assert!(nothing(0.5).iter().all(Reason::is_not_fundus));
+    }
+
+    #[test]
+    fn every_reason_can_be_written_on_the_screen() {
+        let reasons = [
+            Reason::Black,
+            Reason::NoFieldOfView,
+            Reason::UnexpectedColours,
+            Reason::FieldTooSmall,
+            Reason::FieldCutOff,
+            Reason::FieldNotRound,
+            Reason::OutOfFocus,
+            Reason::LowContrast,
+            Reason::WashedOut,
+            Reason::TooDark,
+            Reason::TooBright,
+            Reason::Glare,
+            Reason::Shadow,
+            Reason::DiscNotFound,
+            Reason::CupNotFound,
+            Reason::Inconsistent(Inconsistency::SeveralDiscs { count: 2 }),
+        ];
+        for reason in reasons {
+            assert!(has_every_glyph(&reason.to_string()), "{reason}");
+            assert!(reason.finding().ends_with('.') && reason.advice().ends_with('.'));
+        }
+    }
 }

@@ -12,7 +12,7 @@ use super::picture::{disc_close_up, draw_cross, draw_line, fine_pixels};
 use super::smooth::{FINENESS, Layer, draw_picture};
 use super::text::{TextStyle, Weight};
 use super::{ResultView, theme};
-use crate::exam::{Grading, Outcome, RiskBand};
+use crate::exam::{Grading, Outcome, Refusal, RiskBand};
 use crate::quality::Reason;
 
 /// Letters smaller than this cannot be read on the boards' screens (pixels of the em square).
@@ -49,7 +49,10 @@ where
         }
         Outcome::Refused(refusal) => {
             flow.verdict(&Verdict::REFUSED)?;
-            flow.paragraph(&sentence(&refusal.to_string()))
+            match refusal {
+                Refusal::NotFundus(reason) => flow.reasons(std::slice::from_ref(reason)),
+                other => flow.paragraph(&sentence(&other.to_string())),
+            }
         }
     }
 }
@@ -285,7 +288,8 @@ impl<D: DrawTarget<Color = Rgb888>> Flow<'_, D> {
         self.row("Eye", eye, right)?;
         self.row("Quality", "gradable", right)?;
         for (name, region) in [("Disc", &grading.reading.disc), ("Cup", &grading.reading.cup)] {
-            if let Some(region) = region {
+            let row = self.bold(14.0).line_height();
+            if let Some(region) = region.as_ref().filter(|_| self.fits(row + legend)) {
                 let size = format!("{:.0} × {:.0} px", region.width, region.height);
                 self.row(name, &size, right)?;
             }
