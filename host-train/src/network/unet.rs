@@ -8,6 +8,11 @@ use super::vgg::{Initialiser, Stage, Vgg};
 use super::{Mode, NetworkConfig, NetworkError, Outputs, Task};
 use candle_core::{Device, Tensor, Var};
 
+/// The first bias of a map head: a disc, a cup or a fovea takes about one pixel in fifty, so that is
+/// what an untrained network had better say (ln(0.02 / 0.98); Lin et al. 2017, section 4.1). From 0,
+/// Adam at the usual rates spends hundreds of steps on nothing but learning that.
+const PRIOR_LOGIT: f32 = -3.9;
+
 /// The network with its parameters. All tensors are `f32` on the device it was built on.
 #[derive(Debug)]
 pub struct UNet {
@@ -46,7 +51,11 @@ impl UNet {
             } else {
                 (channels[4], init.uniform((1, channels[4]), channels[4])?)
             };
-            heads.push((task, weight, init.uniform(1, inputs)?));
+            let bias = init.uniform(1, inputs)?;
+            if task.is_map() {
+                bias.set(&Tensor::full(PRIOR_LOGIT, 1, device)?)?;
+            }
+            heads.push((task, weight, bias));
         }
         Ok(Self { config: config.clone(), encoder, decoder, heads })
     }
