@@ -6,7 +6,7 @@
 use anyhow::Result;
 use candle_core::{DType, Device, Tensor};
 use host_train::adam::{Adam, AdamConfig};
-use host_train::loss::masked_loss;
+use host_train::loss::{FoveaLoss, masked_loss};
 use host_train::memory::Recycler;
 use host_train::network::{Mode, NetworkConfig, Task, UNet};
 use std::time::Instant;
@@ -42,7 +42,7 @@ fn main() -> Result<()> {
                 net.forward(&images, &[task], Mode::Train { dropout_seed: step as u64 })?;
             let logits = outputs.logits(task).ok_or_else(|| anyhow::anyhow!("no logits"))?;
             let values = (logits.detach() * 0.0)?;
-            let loss = masked_loss(task, logits, &values, &weights)?;
+            let loss = masked_loss(task, FoveaLoss::L1, logits, &values, &weights)?;
             lap(&mut parts[0]);
             let gradients = loss.backward()?;
             lap(&mut parts[1]);

@@ -5,6 +5,7 @@ use crate::network::Task;
 use crate::network::layers::{elements, read};
 use candle_core::{CpuStorage, CustomOp3, Layout, Shape, Tensor};
 use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
 
 const NAME: &str = "loss";
 
@@ -31,9 +32,27 @@ pub enum LossError {
     Tensor(#[from] candle_core::Error),
 }
 
+/// How the fovea's map is compared with its Gaussian.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FoveaLoss {
+    /// |p - t|, the paper's. Its minimum is the median: as long as the network is unsure by more
+    /// than the Gaussian's width, that is a map of zeros, and short trainings stay there.
+    #[default]
+    L1,
+    /// Binary cross-entropy with the map as a soft label. Its minimum is the mean: an unsure network
+    /// answers with a wide map in the right place.
+    Bce,
+}
+
 /// [`masked_loss`] against a batch's target.
-pub fn task_loss(task: Task, logits: &Tensor, target: &Target) -> Result<Tensor, LossError> {
-    masked_loss(task, logits, &target.values, &target.weights)
+pub fn task_loss(
+    task: Task,
+    fovea: FoveaLoss,
+    logits: &Tensor,
+    target: &Target,
+) -> Result<Tensor, LossError> {
+    masked_loss(task, fovea, logits, &target.values, &target.weights)
 }
 
 /// The task's loss as a scalar tensor: the mean over the elements of the images whose weight is
@@ -43,9 +62,10 @@ pub fn task_loss(task: Task, logits: &Tensor, target: &Target) -> Result<Tensor,
 /// p = sigmoid(z), t the value:
 /// * glaucoma: focal loss with gamma 2 (Lin et al. 2017), (1 - p_t)^2 BCE with p_t = exp(-BCE);
 /// * disc, cup: BCE = max(z, 0) - z t + log(1 + exp(-|z|)), finite for every finite logit;
-/// * fovea: |p - t|, with gradient 0 where p = t.
+/// * fovea: as `fovea` says; |p - t| has gradient 0 where p = t.
 pub fn masked_loss(
     task: Task,
+    fovea: FoveaLoss,
     logits: &Tensor,
     values: &Tensor,
     weights: &Tensor,
@@ -66,12 +86,13 @@ pub fn masked_loss(
     if !labelled {
         return Err(LossError::Unlabelled(task));
     }
-    let op = MaskedLoss { task };
+    let op = MaskedLoss { task, fovea };
     Ok(logits.contiguous()?.apply_op3(&values.contiguous()?, &weights, op)?)
 }
 
 struct MaskedLoss {
     task: Task,
+    fovea: FoveaLoss,
 }
 
 impl CustomOp3 for MaskedLoss {
@@ -102,7 +123,8 @@ impl CustomOp3 for MaskedLoss {
                     return 0.0;
                 }
                 let losses = logits.iter().zip(values);
-                let sum: f64 = losses.map(|(&z, &t)| f64::from(element(self.task, z, t).0)).sum();
+                let sum: f64 =
+                    losses.map(|(&z, &t)| f64::from(element(self.task, self.fovea, z, t).0)).sum();
                 sum * f64::from(weight)
             })
             .collect();
@@ -133,7 +155,7 @@ impl CustomOp3 for MaskedLoss {
                         .for_each(|((to, (logits, values)), &weight)| {
                             let scale = (scale * f64::from(weight)) as f32;
                             for ((to, &z), &t) in to.iter_mut().zip(logits).zip(values) {
-                                *to = scale * element(self.task, z, t).1;
+                                *to = scale * element(self.task, self.fovea, z, t).1;
                             }
                         });
                 })
@@ -150,7 +172,7 @@ fn total(weights: &[f32], each: usize) -> f64 {
 
 /// Loss of one element and its derivative by the logit.
 #[inline]
-fn element(task: Task, z: f32, t: f32) -> (f32, f32) {
+fn element(task: Task, fovea: FoveaLoss, z: f32, t: f32) -> (f32, f32) {
     let tail = (-z.abs()).exp();
     let p = if z >= 0.0 { 1.0 / (1.0 + tail) } else { tail / (1.0 + tail) };
     // Positive part by comparison: `max` would hide a NaN.
@@ -158,6 +180,7 @@ fn element(task: Task, z: f32, t: f32) -> (f32, f32) {
     let bce = positive - z * t + tail.ln_1p();
     match task {
         Task::Disc | Task::Cup => (bce, p - t),
+        Task::Fovea if fovea == FoveaLoss::Bce => (bce, p - t),
         Task::Glaucoma => {
             // 1 - p_t, without cancellation where p_t is close to 1.
             let miss = -(-bce).exp_m1();
@@ -191,7 +214,7 @@ mod tests {
         let z = Var::from_vec(z.to_vec(), shape, &device).unwrap();
         let t = Tensor::from_vec(t.to_vec(), shape, &device).unwrap();
         let w = Tensor::from_vec(w.to_vec(), w.len(), &device).unwrap();
-        let loss = masked_loss(task, &z, &t, &w).unwrap();
+        let loss = masked_loss(task, FoveaLoss::L1, &z, &t, &w).unwrap();
         let grads = loss.backward().unwrap();
         let grad = grads.get(z.as_tensor()).unwrap().flatten_all().unwrap();
         (loss.to_scalar().unwrap(), grad.to_vec1().unwrap())
@@ -211,7 +234,7 @@ mod tests {
         for task in Task::ALL {
             for z in [-12.0f32, -3.0, -0.4, 0.0, 0.3, 2.5, 9.0] {
                 for t in [0.0f32, 1.0, 0.3] {
-                    let (loss, slope) = element(task, z, t);
+                    let (loss, slope) = element(task, FoveaLoss::L1, z, t);
                     let (z, t) = (f64::from(z), f64::from(t));
                     let wanted = exact(task, z, t);
                     assert!((f64::from(loss) - wanted).abs() < 1e-6 * (1.0 + wanted));
@@ -230,11 +253,11 @@ mod tests {
         for task in Task::ALL {
             for z in [-1e30f32, -200.0, 200.0, 1e30] {
                 for t in [0.0f32, 1.0] {
-                    let (loss, slope) = element(task, z, t);
+                    let (loss, slope) = element(task, FoveaLoss::L1, z, t);
                     assert!(loss.is_finite() && slope.is_finite(), "{task:?} {z} {t}");
                 }
             }
-            assert!(element(task, f32::NAN, 0.0).0.is_nan());
+            assert!(element(task, FoveaLoss::L1, f32::NAN, 0.0).0.is_nan());
         }
     }
 
@@ -251,10 +274,10 @@ mod tests {
         let device = Device::Cpu;
         let z = Tensor::new(&[0.5f32, 0.1], &device).unwrap();
         let none = Tensor::new(&[0.0f32, 0.0], &device).unwrap();
-        let refused = masked_loss(Task::Glaucoma, &z, &z, &none);
+        let refused = masked_loss(Task::Glaucoma, FoveaLoss::L1, &z, &z, &none);
         assert!(matches!(refused, Err(LossError::Unlabelled(Task::Glaucoma))));
         let short = Tensor::new(&[1.0f32], &device).unwrap();
-        let refused = masked_loss(Task::Glaucoma, &z, &z, &short);
+        let refused = masked_loss(Task::Glaucoma, FoveaLoss::L1, &z, &z, &short);
         assert!(matches!(refused, Err(LossError::Shapes { .. })));
     }
 }

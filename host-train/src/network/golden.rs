@@ -4,7 +4,7 @@
 
 use super::{Mode, NetworkConfig, Task, UNet};
 use crate::adam::{Adam, AdamConfig};
-use crate::loss::masked_loss;
+use crate::loss::{FoveaLoss, masked_loss};
 use candle_core::backprop::GradStore;
 use candle_core::{Device, Shape, Tensor, Var};
 use std::collections::HashMap;
@@ -115,7 +115,7 @@ fn a_step_of_each_task_agrees_with_pytorch() {
         let logits = outputs.logits(task).unwrap();
         assert!(error(logits, &golden[&format!("{}.logits", task.name())], 0.0) < 1e-5);
         let (values, weights) = target(task);
-        let loss = masked_loss(task, logits, &values, &weights).unwrap();
+        let loss = masked_loss(task, FoveaLoss::L1, logits, &values, &weights).unwrap();
         assert!(error(&loss, &golden[&format!("{}.loss", task.name())], 0.0) < 1e-5);
         check_gradients(&net, task, &loss.backward().unwrap(), &golden);
     }

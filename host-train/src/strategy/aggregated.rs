@@ -4,6 +4,7 @@ use super::{State, StepReport, Strategy, StrategyError};
 use super::{finite_loss, pass_mode, present, refuse_strangers, under_prefix, with_prefix};
 use crate::adam::{Adam, AdamConfig};
 use crate::dataset::batches::Batch;
+use crate::loss::FoveaLoss;
 use crate::network::{Task, UNet};
 use candle_core::Tensor;
 
@@ -12,13 +13,14 @@ const PREFIX: &str = "all";
 /// Equation 1 with unit weights: `w <- w - lr * m(sum_k g_k(w))`, one forward, one Adam.
 pub struct Aggregated {
     adam: Adam,
+    fovea: FoveaLoss,
 }
 
 impl Aggregated {
     /// A fresh optimiser for the parameters of `net`.
     #[must_use]
-    pub fn new(net: &UNet, adam: AdamConfig) -> Self {
-        Self { adam: Adam::new(net.parameters(), adam) }
+    pub fn new(net: &UNet, adam: AdamConfig, fovea: FoveaLoss) -> Self {
+        Self { adam: Adam::new(net.parameters(), adam), fovea }
     }
 }
 
@@ -43,7 +45,7 @@ impl Strategy for Aggregated {
         let outputs = net.forward(&batch.images, &tasks, mode)?;
         let mut total: Option<Tensor> = None;
         for task in tasks {
-            let (loss, value) = finite_loss(task, &outputs, batch)?;
+            let (loss, value) = finite_loss(task, self.fovea, &outputs, batch)?;
             report.losses[task.index()] = Some(value);
             total = Some(match total {
                 Some(sum) => (sum + loss)?,

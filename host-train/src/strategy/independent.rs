@@ -4,6 +4,7 @@ use super::{State, StepReport, Strategy, StrategyError};
 use super::{finite_loss, pass_mode, present, refuse_strangers, under_prefix, with_prefix};
 use crate::adam::{Adam, AdamConfig};
 use crate::dataset::batches::Batch;
+use crate::loss::FoveaLoss;
 use crate::network::{Task, UNet};
 
 /// Equation 3: for each task k in turn `w <- w - lr * m_k(g_k(w))`, where the gradient is taken at
@@ -12,14 +13,15 @@ use crate::network::{Task, UNet};
 /// Parameters that task k's loss does not reach keep their value in its turn.
 pub struct Independent {
     optimisers: Vec<(Task, Adam)>,
+    fovea: FoveaLoss,
 }
 
 impl Independent {
     /// Fresh optimisers, one for each head of `net`.
     #[must_use]
-    pub fn new(net: &UNet, adam: AdamConfig) -> Self {
+    pub fn new(net: &UNet, adam: AdamConfig, fovea: FoveaLoss) -> Self {
         let own = |task: &Task| (*task, Adam::new(net.parameters(), adam));
-        Self { optimisers: net.config().tasks.iter().map(own).collect() }
+        Self { optimisers: net.config().tasks.iter().map(own).collect(), fovea }
     }
 }
 
@@ -43,7 +45,7 @@ impl Strategy for Independent {
             // A fresh forward: the weights have moved since the previous task's. Its graph is
             // dropped at the end of the turn, so that no two tasks' activations are ever alive.
             let outputs = net.forward(&batch.images, &[task], pass_mode(dropout_seed, task))?;
-            let (loss, value) = finite_loss(task, &outputs, batch)?;
+            let (loss, value) = finite_loss(task, self.fovea, &outputs, batch)?;
             adam.step(&loss.backward()?, lr)?;
             report.losses[task.index()] = Some(value);
         }

@@ -11,7 +11,7 @@ pub mod independent;
 
 use crate::adam::{AdamConfig, AdamError};
 use crate::dataset::batches::Batch;
-use crate::loss::{LossError, masked_loss};
+use crate::loss::{FoveaLoss, LossError, masked_loss};
 use crate::network::{Mode, NetworkError, Outputs, Task, UNet};
 use aggregated::Aggregated;
 use candle_core::Tensor;
@@ -115,10 +115,15 @@ pub enum StrategyName {
 
 /// Makes the strategy `name` with fresh optimiser state for the parameters of `net`.
 #[must_use]
-pub fn build(name: StrategyName, net: &UNet, adam: AdamConfig) -> Box<dyn Strategy> {
+pub fn build(
+    name: StrategyName,
+    net: &UNet,
+    adam: AdamConfig,
+    fovea: FoveaLoss,
+) -> Box<dyn Strategy> {
     match name {
-        StrategyName::Independent => Box::new(Independent::new(net, adam)),
-        StrategyName::Aggregated => Box::new(Aggregated::new(net, adam)),
+        StrategyName::Independent => Box::new(Independent::new(net, adam, fovea)),
+        StrategyName::Aggregated => Box::new(Aggregated::new(net, adam, fovea)),
     }
 }
 
@@ -131,6 +136,7 @@ fn present(net: &UNet, batch: &Batch) -> Vec<Task> {
 /// Loss of `task` as a scalar on the tape, and its value; refuses what is not finite.
 fn finite_loss(
     task: Task,
+    fovea: FoveaLoss,
     outputs: &Outputs,
     batch: &Batch,
 ) -> Result<(Tensor, f64), StrategyError> {
@@ -140,7 +146,7 @@ fn finite_loss(
             task.name()
         ))));
     };
-    let loss = masked_loss(task, logits, &target.values, &target.weights)?;
+    let loss = masked_loss(task, fovea, logits, &target.values, &target.weights)?;
     let value = f64::from(loss.to_scalar::<f32>()?);
     if value.is_finite() {
         Ok((loss, value))

@@ -5,6 +5,7 @@ use crate::adam::AdamConfig;
 use crate::dataset::augment::Augment;
 use crate::dataset::framing::DiscCrop;
 use crate::evaluation::SCALE;
+use crate::loss::FoveaLoss;
 use crate::network::{NetworkConfig, Task};
 use crate::strategy::StrategyName;
 use glaucoma_common::preprocess::{Framing, InputContract, ResizeFilter};
@@ -31,6 +32,8 @@ pub struct Config {
     pub batch: usize,
     /// How the tasks share the weights.
     pub strategy: StrategyName,
+    /// How the fovea's map is compared with its Gaussian.
+    pub fovea_loss: FoveaLoss,
     /// Folder in which decoded pictures are kept from run to run.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cache: Option<PathBuf>,
@@ -72,6 +75,7 @@ impl Default for Config {
             epochs: 300,
             batch: 8,
             strategy: StrategyName::Independent,
+            fovea_loss: FoveaLoss::L1,
             cache: None,
             init_from: None,
             validate_every: 5,

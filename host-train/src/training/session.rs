@@ -49,7 +49,8 @@ impl<'a> Session<'a> {
         let data = load(&config, device)?;
         let inherited = start.and_then(|checkpoint| checkpoint.info().vcdr_model);
         let vcdr_model = data.vcdr_model.or(inherited);
-        let strategy = strategy::build(config.strategy, &net, config.optimizer.adam());
+        let strategy =
+            strategy::build(config.strategy, &net, config.optimizer.adam(), config.fovea_loss);
         let start = (Position::default(), None);
         Self::open(config, clock, device, data, (net, strategy), vcdr_model, start)
     }
@@ -64,7 +65,8 @@ impl<'a> Session<'a> {
         let info = checkpoint.info();
         let state = checkpoint.optimiser(device)?;
         let net = checkpoint.network(device)?;
-        let mut strategy = strategy::build(config.strategy, &net, config.optimizer.adam());
+        let mut strategy =
+            strategy::build(config.strategy, &net, config.optimizer.adam(), config.fovea_loss);
         strategy
             .restore(&state)
             .map_err(|source| TrainingError::Step { step: info.position.step, source })?;

@@ -50,8 +50,9 @@ pub fn validate(
             let (Some(logits), Some(target)) = (outputs.logits(task), batch.target(task)) else {
                 continue;
             };
-            let loss = masked_loss(task, logits, &target.values, &target.weights)
-                .map_err(EvaluationError::from)?;
+            let loss =
+                masked_loss(task, config.fovea_loss, logits, &target.values, &target.weights)
+                    .map_err(EvaluationError::from)?;
             let value = f64::from(loss.to_scalar::<f32>()?);
             sums[task.index()] += value * target.labelled as f64;
             counts[task.index()] += target.labelled;
