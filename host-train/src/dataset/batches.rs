@@ -184,7 +184,7 @@ impl Batches {
                 // Which examples an incomplete last pass takes.
                 last.shuffle(&mut rng);
             }
-            let whole = if length == 0 { 0 } else { total / length };
+            let whole = total.checked_div(length).unwrap_or(0);
             for pass in 0..whole {
                 order.extend((0..length).map(|index| Entry { ingredient: number, index, pass }));
             }

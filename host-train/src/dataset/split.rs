@@ -29,7 +29,7 @@ pub fn split_indices(
     seed: u64,
 ) -> (Vec<usize>, Vec<usize>) {
     let share = validation_share.clamp(0.0, 1.0);
-    let mut strata: BTreeMap<Stratum, Vec<([u8; 32], Vec<usize>)>> = BTreeMap::new();
+    let mut strata: BTreeMap<Stratum, Vec<Member>> = BTreeMap::new();
     for (key, indices) in joined_patients(samples) {
         let stratum = Stratum::of(samples, &indices);
         strata.entry(stratum).or_default().push((digest(seed, &key), indices));
@@ -46,6 +46,9 @@ pub fn split_indices(
     validation.sort_unstable();
     (train, validation)
 }
+
+/// One patient within a stratum: the hash that ranks the patient, and the photographs' indices.
+type Member = ([u8; 32], Vec<usize>);
 
 /// What a patient's photographs are labelled with, for stratification.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]

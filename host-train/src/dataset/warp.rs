@@ -290,13 +290,13 @@ impl<'a> Sampler<'a> {
         else {
             return;
         };
-        for channel in 0..3 {
-            let read = |row: &[u8], i: usize| f32::from(row[i]);
-            let above =
-                read(upper, channel) + fx * (read(upper, channel + 3) - read(upper, channel));
-            let under =
-                read(lower, channel) + fx * (read(lower, channel + 3) - read(lower, channel));
-            sum[channel] += above + fy * (under - above);
+        for (channel, total) in sum.iter_mut().enumerate() {
+            let mix = |row: &[u8]| {
+                let (near, far) = (f32::from(row[channel]), f32::from(row[channel + 3]));
+                near + fx * (far - near)
+            };
+            let (above, under) = (mix(upper), mix(lower));
+            *total += above + fy * (under - above);
         }
     }
 }
