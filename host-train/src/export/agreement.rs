@@ -126,21 +126,16 @@ impl Agreement {
         for (name, values) in &self.series.0 {
             let mean = values.iter().sum::<f64>() / values.len() as f64;
             let largest = values.iter().copied().fold(f64::NEG_INFINITY, nan_or_max);
-            match name.rsplit('.').next() {
-                Some("max") => drop(figures.insert(name.clone(), largest)),
-                Some("only_in_one") => drop(figures.insert(name.clone(), values.len() as f64)),
-                Some("dice") => {
-                    let worst =
-                        -values.iter().map(|value| -value).fold(f64::NEG_INFINITY, nan_or_max);
-                    figures.insert(format!("{name}_mean"), mean);
-                    figures.insert(format!("{name}_worst"), worst);
-                }
-                Some("shift_px" | "difference") => {
-                    figures.insert(format!("{name}_mean"), mean);
-                    figures.insert(format!("{name}_worst"), largest);
-                }
-                _ => drop(figures.insert(name.clone(), mean)),
-            }
+            let least = -values.iter().map(|value| -value).fold(f64::NEG_INFINITY, nan_or_max);
+            let mean_and =
+                |worst| vec![(format!("{name}_mean"), mean), (format!("{name}_worst"), worst)];
+            figures.extend(match name.rsplit('.').next() {
+                Some("max") => vec![(name.clone(), largest)],
+                Some("only_in_one") => vec![(name.clone(), values.len() as f64)],
+                Some("dice") => mean_and(least),
+                Some("shift_px" | "difference") => mean_and(largest),
+                _ => vec![(name.clone(), mean)],
+            });
         }
         figures
     }
@@ -249,5 +244,86 @@ impl Quality {
             .collect();
         counts.insert("classifier_auc".into(), self.scores.len() as u64);
         counts
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    const SIDE: u32 = 16;
+
+    /// A disc that is a square of `size` pixels, a cup half as high, a fovea at one pixel.
+    fn output(glaucoma: f32, size: u32, fovea: (u32, u32)) -> NetworkOutput {
+        let map = |inside: &dyn Fn(u32, u32) -> bool| -> Vec<f32> {
+            let pixels = (0..SIDE).flat_map(|y| (0..SIDE).map(move |x| (x, y)));
+            pixels.map(|(x, y)| if inside(x, y) { 1.0 } else { 0.0 }).collect()
+        };
+        NetworkOutput {
+            side: SIDE,
+            glaucoma,
+            disc: map(&|x, y| x < size && y < size),
+            cup: map(&|x, y| x < size && y < size / 2),
+            fovea: map(&|x, y| (x, y) == fovea),
+        }
+    }
+
+    #[test]
+    fn differences_by_hand() {
+        let mut agreement = Agreement::new(Decoding::default());
+        agreement.add(&output(0.5, 8, (3, 4)), &output(0.4, 4, (6, 8)));
+        agreement.add(&output(0.5, 8, (3, 4)), &output(0.5, 8, (3, 4)));
+        let figures = agreement.figures();
+        let close = |name: &str, expected: f64| {
+            let found = figures[name];
+            assert!((found - expected).abs() < 1e-6, "{name}: {found}, expected {expected}");
+        };
+        close("glaucoma.max", 0.1);
+        close("glaucoma.mean", 0.05);
+        close("disc.max", 1.0);
+        // 64 - 16 of 256 pixels differ on one photograph of two.
+        close("disc.pixels_differing", 48.0 / 256.0 / 2.0);
+        close("disc.dice_worst", 2.0 * 16.0 / 80.0);
+        close("disc.dice_mean", (0.4 + 1.0) / 2.0);
+        close("fovea.shift_px_mean", 2.5);
+        close("fovea.shift_px_worst", 5.0);
+        close("vcdr.difference_worst", 0.0);
+        close("vcdr.only_in_one", 0.0);
+    }
+
+    #[test]
+    fn a_fovea_or_ratio_in_only_one_is_counted() {
+        let whole = output(0.5, 8, (3, 4));
+        let mut blind = whole.clone();
+        blind.fovea.fill(0.0);
+        blind.cup.fill(0.0);
+        let mut agreement = Agreement::new(Decoding::default());
+        agreement.add(&whole, &blind);
+        let figures = agreement.figures();
+        assert_eq!((figures["fovea.only_in_one"], figures["vcdr.only_in_one"]), (1.0, 1.0));
+        assert!(!figures.contains_key("fovea.shift_px_mean"));
+    }
+
+    #[test]
+    fn quality_counts_only_what_is_known() {
+        let photograph = RgbImage::new(SIDE, SIDE);
+        let disc = Mask::from_fn(SIDE, SIDE, |x, y| x < 8 && y < 8);
+        let mut quality = Quality::new(Decoding::default());
+        for (glaucoma, probability) in [(true, 0.9), (false, 0.2), (true, 0.1)] {
+            let case = Case {
+                glaucoma: Some(glaucoma),
+                disc: glaucoma.then_some(&disc),
+                fovea: Some(NetworkPoint { x: 3.0, y: 0.0 }),
+                ..Case::unlabelled(&photograph)
+            };
+            quality.add(&case, &output(probability, 8, (3, 4)));
+        }
+        let (figures, counts) = (quality.figures(), quality.counts());
+        assert_eq!((figures["disc_dice"], counts["disc_dice"]), (1.0, 2));
+        assert_eq!((figures["fovea_error_px"], counts["fovea_error_px"]), (4.0, 3));
+        assert_eq!((figures["classifier_auc"], counts["classifier_auc"]), (0.5, 3));
+        assert!(!figures.contains_key("cup_dice"));
     }
 }

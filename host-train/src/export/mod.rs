@@ -8,11 +8,13 @@
 pub mod agreement;
 pub mod calibrate;
 pub mod certify;
+pub mod describe;
 pub mod engine;
 pub mod fold;
 #[cfg(test)]
 mod interop;
 pub mod onnx;
+pub mod photographs;
 pub mod plan;
 mod proto;
 pub mod quantize;
@@ -241,6 +243,9 @@ mod tests {
 
     use super::testing::{manifest, photograph, random_network, reference};
     use super::*;
+    use crate::evaluation::predict;
+    use crate::network::{Encoder, NetworkConfig};
+    use candle_core::Device;
 
     /// Bounds for a random network, whose maps have edges everywhere.
     const LOOSE: Bounds = Bounds {
@@ -271,6 +276,37 @@ mod tests {
             bounds,
         };
         export(&job, &|photograph| Ok(reference(&tensors, photograph)))
+    }
+
+    /// The trainer's own network, both encoders, its BatchNorms as different as after a training.
+    #[test]
+    fn written_f32_file_is_the_trainers_network() {
+        for (encoder, width, side) in [(Encoder::Vgg13, 0.125, 64), (Encoder::Vgg16, 0.0625, 48)] {
+            let config = NetworkConfig { encoder, width, ..NetworkConfig::default() };
+            let network = UNet::new(&config, 7, &Device::Cpu).unwrap();
+            for (name, var) in network.parameters().into_iter().chain(network.buffers()) {
+                if name.contains(".norm") || name.starts_with("head.") {
+                    var.set(&testing::like(&var, &name)).unwrap();
+                }
+            }
+            let photograph = photograph(side, 3);
+            let expected = predict(&network, &photograph, &Device::Cpu).unwrap();
+            let folded = fold(&network_tensors(&network)).unwrap();
+            let graph = Graph { network: &folded, side, quantization: None, extra_outputs: &[] };
+            let engine = Engine::load(&encode(&graph, &[])).unwrap();
+            let mut agreement = Agreement::new(Default::default());
+            agreement.add(&expected, &engine.run(&photograph, 1.0 / 255.0).unwrap());
+            let figures = agreement.figures();
+            for head in ["glaucoma", "disc", "cup", "fovea"] {
+                let difference = figures[&format!("{head}.max")];
+                assert!(difference <= 1e-5, "{encoder:?} {head}: {difference:e}");
+            }
+            let spread = |map: &[f32]| {
+                let of = |pick: fn(f32, f32) -> f32| map.iter().copied().reduce(pick).unwrap();
+                of(f32::max) - of(f32::min)
+            };
+            assert!(spread(&expected.disc) > 0.01, "a flat map would agree with anything");
+        }
     }
 
     #[test]

@@ -71,6 +71,21 @@ impl Random {
     }
 }
 
+/// Numbers that the tensor `name` of a BatchNorm or a head could have after a training, in the
+/// shape of `tensor`.
+pub(crate) fn like(tensor: &Tensor, name: &str) -> Tensor {
+    let seed = name.bytes().fold(7, |seed: u64, byte| seed.wrapping_mul(31) + u64::from(byte));
+    let mut random = Random { rng: ChaCha8Rng::seed_from_u64(seed), tensors: BTreeMap::new() };
+    let (low, high) = match name.rsplit('.').next() {
+        Some("weight") if name.starts_with("head.") => (-0.5, 0.5),
+        Some("weight") => (0.5, 1.5),
+        Some("running_var") => (0.3, 2.0),
+        _ => (-0.3, 0.3),
+    };
+    random.uniform(name, tensor.dims(), low, high);
+    random.tensors.remove(name).unwrap()
+}
+
 /// A manifest as good as any, for photographs of `side` pixels.
 pub(crate) fn manifest(side: u32, precision: Precision) -> Manifest {
     Manifest {
