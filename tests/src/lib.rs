@@ -41,6 +41,9 @@ pub fn fundus_data(folder: &str) -> Option<PathBuf> {
 /// Builds the program `package` of this workspace in release mode (once; later calls find it
 /// built) and returns a [`Command`] that runs it from the workspace's root.
 ///
+/// It is built together with all the tests, as `cargo test --release --workspace` does: alone, it
+/// would ask for other features of the dependencies, and those would be built once more.
+///
 /// # Panics
 /// When the program does not build: the test cannot go on.
 #[must_use]
@@ -48,7 +51,7 @@ pub fn program(package: &str) -> Command {
     static BUILD: Mutex<()> = Mutex::new(());
     let guard = BUILD.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     let status = Command::new(env!("CARGO"))
-        .args(["build", "--release", "--quiet", "--package", package])
+        .args(["build", "--release", "--quiet", "--workspace", "--bins", "--tests"])
         .current_dir(workspace())
         .status();
     drop(guard);

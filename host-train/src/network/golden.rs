@@ -142,7 +142,7 @@ fn gradients_do_not_depend_on_the_threads() {
             let logits = outputs.logits(Task::Disc).unwrap();
             let weights = Tensor::new(&[1f32, 1.0], &Device::Cpu).unwrap();
             let values = (logits.detach() * 0.0).unwrap();
-            let loss = masked_loss(Task::Disc, logits, &values, &weights).unwrap();
+            let loss = masked_loss(Task::Disc, FoveaLoss::L1, logits, &values, &weights).unwrap();
             let grads = loss.backward().unwrap();
             let found = net.parameters().into_iter();
             let found = found.filter_map(|(_, var)| grads.get(var.as_tensor()).map(flat));
