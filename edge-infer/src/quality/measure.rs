@@ -363,7 +363,8 @@ mod tests {
         }
         let found = measured(&photo, &field);
         assert_eq!(found.dark_share, 0.0);
-        assert!(found.contrast < 0.01, "{}", found.contrast);
+        // Resampling softens the cut by a hundredth; a bar that was measured would give a third.
+        assert!(found.contrast < 0.03, "{}", found.contrast);
     }
 
     #[test]

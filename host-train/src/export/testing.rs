@@ -79,7 +79,8 @@ pub(crate) fn like(tensor: &Tensor, name: &str) -> Tensor {
     let (low, high) = match name.rsplit('.').next() {
         Some("weight") if name.starts_with("head.") => (-0.5, 0.5),
         Some("weight") => (0.5, 1.5),
-        Some("running_var") => (0.3, 2.0),
+        // About the variance that the initial convolutions give: a signal neither dies nor saturates.
+        Some("running_var") => (0.08, 0.3),
         _ => (-0.3, 0.3),
     };
     random.uniform(name, tensor.dims(), low, high);

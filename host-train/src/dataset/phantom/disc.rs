@@ -277,11 +277,20 @@ fn draw_cup(
     let half_width = (horizontal - 0.5 * (rim_nasal + rim_temporal)).max(0.16 * horizontal);
     let center = RetinaPoint::new(-0.5 * (rim_nasal - rim_temporal), -rise * vertical);
     let waves = draw_waves(draw, 0.03 * wobble);
-    let mut half_height = vcdr * vertical;
+    let wanted = vcdr * outline.height();
+    let mut notches = notches.to_vec();
     let mut cup = outline.clone();
     for _ in 0..8 {
-        cup = open_cup(outline, center, (half_width, half_height), &waves, notches);
-        half_height *= (vcdr * outline.height() / cup.height()).clamp(0.5, 2.0);
+        let mut half_height = vcdr * vertical;
+        for _ in 0..8 {
+            cup = open_cup(outline, center, (half_width, half_height), &waves, &notches);
+            half_height *= (wanted / cup.height()).clamp(0.5, 2.0);
+        }
+        // A notch near the pole may by itself be taller than the wanted cup: then it is shallower.
+        if cup.height() <= wanted + 0.01 * outline.height() {
+            break;
+        }
+        notches.iter_mut().for_each(|notch| notch.depth *= 0.7);
     }
     cup
 }
