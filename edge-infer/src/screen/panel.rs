@@ -272,12 +272,12 @@ impl<D: DrawTarget<Color = Rgb888>> Flow<'_, D> {
         let mut right = self.right;
         let top = self.top;
         // A close-up smaller than this shows nothing.
-        if side >= self.px(70.0) {
-            if let Some(close_up) = disc_close_up(view.exam, side as u32, self.unit) {
-                right = self.right - side - self.px(12.0);
-                let corner = Point::new(self.right - side, top);
-                draw_picture(&close_up, corner, self.target)?;
-            }
+        if side >= self.px(70.0)
+            && let Some(close_up) = disc_close_up(view.exam, side as u32, self.unit)
+        {
+            right = self.right - side - self.px(12.0);
+            let corner = Point::new(self.right - side, top);
+            draw_picture(&close_up, corner, self.target)?;
         }
         let eye = match grading.reading.laterality {
             Some(Laterality::Right) => "right",

@@ -160,7 +160,6 @@ impl Camera {
                 marker: 0.1,
                 uneven: 0.4,
                 framing: [0.4, 0.25, 0.35],
-                ..base
             },
         }
     }

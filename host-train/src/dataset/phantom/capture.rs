@@ -153,10 +153,10 @@ impl Capture {
             let (x, y) = (at as u32 % view.width, at as u32 / view.width);
             let opening = self.opening(x as f32, y as f32);
             let bits = draw.bits();
-            for channel in 0..3 {
-                let level = mix(self.black, 255.0 * tone(light[at][channel]), opening);
+            for (channel, (value, light)) in pixel.0.iter_mut().zip(light[at]).enumerate() {
+                let level = mix(self.black, 255.0 * tone(light), opening);
                 let grain = triangular(bits >> (20 * channel)) * noise * (0.25 + 0.75 * opening);
-                pixel.0[channel] = (level + grain + 0.5).clamp(0.0, 255.0) as u8;
+                *value = (level + grain + 0.5).clamp(0.0, 255.0) as u8;
             }
         }
         jpeg_round_trip(&image, self.quality).unwrap_or(image)
