@@ -6,9 +6,10 @@ mod support;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use glaucoma_tests::retina;
 use image::{DynamicImage, ImageFormat, RgbImage};
 use serde_json::Value;
-use support::{eye, model, retina};
+use support::{eye, model};
 
 fn screen(args: &[&Path]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_edge-infer"))

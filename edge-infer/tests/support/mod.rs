@@ -1,4 +1,4 @@
-//! What several tests share: the stand-in model, the shipped photograph, a made-up one.
+//! What several tests share: the stand-in model and a made-up photograph.
 #![allow(dead_code, reason = "each test program uses its own part")]
 
 use std::path::{Path, PathBuf};
@@ -8,28 +8,6 @@ use image::{Rgb, RgbImage};
 /// The stand-in model, which finds disc, cup and fovea by colour arithmetic.
 pub fn model() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/colour_rules.onnx")
-}
-
-/// The one photograph that travels with the project.
-pub fn retina() -> PathBuf {
-    workspace().join("tests/data/retina.jpg")
-}
-
-/// A folder of real photographs below `FUNDUS_DATA` (default `../shared/data` beside the
-/// workspace), or a visible note that the test skips.
-pub fn fundus_data(folder: &str) -> Option<PathBuf> {
-    let root = std::env::var_os("FUNDUS_DATA")
-        .map_or_else(|| workspace().join("../shared/data"), PathBuf::from);
-    let path = root.join(folder);
-    if path.is_dir() {
-        return Some(path);
-    }
-    eprintln!("SKIPPED: no real photographs at {} (set FUNDUS_DATA)", path.display());
-    None
-}
-
-fn workspace() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
 /// Where things are in [`eye`], in its own pixels.
