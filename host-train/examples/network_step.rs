@@ -6,6 +6,7 @@
 use anyhow::Result;
 use candle_core::{DType, Device, Tensor};
 use host_train::adam::{Adam, AdamConfig};
+use host_train::gradients::Gradients;
 use host_train::loss::{FoveaLoss, masked_loss};
 use host_train::memory::Recycler;
 use host_train::network::{Mode, NetworkConfig, Task, UNet};
@@ -22,6 +23,7 @@ fn main() -> Result<()> {
     let (batch, steps) = (argument(3, 8.0)? as usize, argument(4, 5.0)? as usize);
     let device = Device::Cpu;
     let net = UNet::new(&NetworkConfig { width, ..NetworkConfig::default() }, 1, &device)?;
+    let parameters = net.parameters();
     let new_adam = |_| Adam::new(net.parameters(), AdamConfig::default());
     let mut optimisers: Vec<Adam> = Task::ALL.into_iter().map(new_adam).collect();
     let count = batch * 3 * side * side;
@@ -44,7 +46,7 @@ fn main() -> Result<()> {
             let values = (logits.detach() * 0.0)?;
             let loss = masked_loss(task, FoveaLoss::L1, logits, &values, &weights)?;
             lap(&mut parts[0]);
-            let gradients = loss.backward()?;
+            let gradients = Gradients::of(&loss, &parameters)?;
             lap(&mut parts[1]);
             adam.step(&gradients, 1e-4)?;
             lap(&mut parts[2]);

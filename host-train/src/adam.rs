@@ -1,11 +1,11 @@
 //! Adam (Kingma & Ba 2015) in one pass over each parameter, with a state that can be saved.
 
-use candle_core::backprop::GradStore;
 use candle_core::{CpuStorage, InplaceOp2, Layout, Tensor, Var};
 use rayon::prelude::*;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 
+use crate::gradients::Gradients;
 use crate::network::layers::elements;
 
 const NAME: &str = "adam";
@@ -39,6 +39,14 @@ pub enum AdamError {
         name: String,
         /// Shape it must have.
         shape: Vec<usize>,
+    },
+    /// Gradients of another network.
+    #[error("optimiser: {found} gradients for {needed} parameters")]
+    Count {
+        /// Entries given.
+        found: usize,
+        /// Parameters of the optimiser.
+        needed: usize,
     },
     /// A tensor operation failed.
     #[error("optimiser: {0}")]
@@ -80,13 +88,17 @@ impl Adam {
 
     /// One step at learning rate `lr` along the gradients. A parameter without a gradient keeps
     /// its value, its moments and its count of steps.
-    pub fn step(&mut self, gradients: &GradStore, lr: f64) -> Result<(), AdamError> {
-        for slot in &mut self.slots {
-            if let Some(gradient) = gradients.get(slot.parameter.as_tensor()) {
+    pub fn step(&mut self, gradients: &Gradients, lr: f64) -> Result<(), AdamError> {
+        let (found, needed) = (gradients.len(), self.slots.len());
+        if found != needed {
+            return Err(AdamError::Count { found, needed });
+        }
+        for (slot, gradient) in self.slots.iter_mut().zip(gradients.iter()) {
+            if let Some(gradient) = gradient {
                 slot.moments.steps += 1;
                 let rates = Rates::new(&self.config, lr, slot.moments.steps);
                 let update = Update { rates, moments: RefCell::new(&mut slot.moments) };
-                slot.parameter.inplace_op2(&gradient.contiguous()?, &update)?;
+                slot.parameter.inplace_op2(gradient, &update)?;
             }
         }
         Ok(())
@@ -207,8 +219,9 @@ mod tests {
     use candle_core::{Device, Result};
 
     /// Gradient of this is (p - 1)^3 * 4 and so changes from step to step.
-    fn gradients(p: &Var) -> Result<GradStore> {
-        (p.as_tensor() - 1.0)?.sqr()?.sqr()?.sum_all()?.backward()
+    fn gradients(named: &[(String, Var)]) -> Result<Gradients> {
+        let p = named[0].1.as_tensor();
+        Gradients::of(&(p - 1.0)?.sqr()?.sqr()?.sum_all()?, named)
     }
 
     fn values(p: &Var) -> Vec<f32> {
@@ -226,19 +239,19 @@ mod tests {
         };
         let mut adam = Adam::new(named(&p, &idle), AdamConfig::default());
         for _ in 0..3 {
-            adam.step(&gradients(&p).unwrap(), 0.1).unwrap();
+            adam.step(&gradients(&named(&p, &idle)).unwrap(), 0.1).unwrap();
         }
         let state = adam.state().unwrap();
         assert_eq!(state["idle.steps"].to_vec1::<u32>().unwrap(), [0]);
         assert_eq!(state["p.steps"].to_vec1::<u32>().unwrap(), [3]);
         let copy = Var::from_tensor(&p.as_tensor().copy().unwrap()).unwrap();
         for _ in 0..3 {
-            adam.step(&gradients(&p).unwrap(), 0.1).unwrap();
+            adam.step(&gradients(&named(&p, &idle)).unwrap(), 0.1).unwrap();
         }
         let mut resumed = Adam::new(named(&copy, &idle), AdamConfig::default());
         resumed.restore(&state).unwrap();
         for _ in 0..3 {
-            resumed.step(&gradients(&copy).unwrap(), 0.1).unwrap();
+            resumed.step(&gradients(&named(&copy, &idle)).unwrap(), 0.1).unwrap();
         }
         assert_eq!(values(&p), values(&copy));
         assert_eq!(values(&idle), start.flatten_all().unwrap().to_vec1::<f32>().unwrap());

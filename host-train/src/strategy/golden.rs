@@ -1,12 +1,13 @@
 //! Strategies against PyTorch (tests/golden/training/make.py) and against their own guarantees.
 #![allow(clippy::unwrap_used)]
 
-use super::{State, Strategy, StrategyError, StrategyName, build};
+use super::{State, Step, StepOptions, StepReport, Strategy, StrategyError, StrategyName, build};
 use crate::adam::AdamConfig;
 use crate::dataset::batches::{Batch, Target};
 use crate::loss::FoveaLoss;
 use crate::network::golden::{network, noise};
 use crate::network::{Task, UNet};
+use crate::parallel::Alone;
 use candle_core::{Device, Tensor};
 use std::collections::HashMap;
 
@@ -68,11 +69,21 @@ fn bits(net: &UNet, strategy: &dyn Strategy) -> Vec<(String, Vec<u8>)> {
     .collect()
 }
 
+fn make_step(
+    strategy: &mut dyn Strategy,
+    net: &UNet,
+    batch: &Batch,
+) -> Result<StepReport, StrategyError> {
+    let options = StepOptions { lr: LR, epoch: 0, dropout_seed: 7, fovea: FoveaLoss::L1 };
+    strategy.step(&Step::new(net, batch, options, &Alone)?)
+}
+
 fn run(name: StrategyName, steps: usize) -> (UNet, Box<dyn Strategy>, Vec<[Option<f64>; 4]>) {
     let net = network();
-    let mut strategy = build(name, &net, ADAM, FoveaLoss::L1);
-    let losses =
-        (0..steps).map(|step| strategy.step(&net, &batch(step), LR, 7).unwrap().losses).collect();
+    let mut strategy = build(name, &net, ADAM);
+    let losses = (0..steps)
+        .map(|step| make_step(strategy.as_mut(), &net, &batch(step)).unwrap().losses)
+        .collect();
     (net, strategy, losses)
 }
 
@@ -155,8 +166,8 @@ fn is_zero(tensor: &Tensor) -> bool {
 #[test]
 fn moments_of_a_task_see_only_its_own_gradients() {
     let net = network();
-    let mut strategy = build(StrategyName::Independent, &net, ADAM, FoveaLoss::L1);
-    strategy.step(&net, &labelled_batch(0, [&[], &[], &[], &[0]]), LR, 7).unwrap();
+    let mut strategy = build(StrategyName::Independent, &net, ADAM);
+    make_step(strategy.as_mut(), &net, &labelled_batch(0, [&[], &[], &[], &[0]])).unwrap();
     let state = strategy.state().unwrap();
     for task in [Task::Glaucoma, Task::Disc, Task::Cup] {
         assert!(of_task(&state, task).iter().all(|(_, moment)| is_zero(moment)), "{task:?}");
@@ -172,8 +183,9 @@ fn a_loss_moves_only_what_it_reaches() {
     let net = network();
     let before: HashMap<String, Vec<f32>> =
         net.parameters().into_iter().map(|(n, v)| (n, values(v.as_tensor()))).collect();
-    let mut strategy = build(StrategyName::Independent, &net, ADAM, FoveaLoss::L1);
-    let report = strategy.step(&net, &labelled_batch(0, [&[0, 1], &[], &[], &[]]), LR, 7).unwrap();
+    let mut strategy = build(StrategyName::Independent, &net, ADAM);
+    let report =
+        make_step(strategy.as_mut(), &net, &labelled_batch(0, [&[0, 1], &[], &[], &[]])).unwrap();
     assert!(report.losses[0].is_some() && report.losses[1..].iter().all(Option::is_none));
     for (name, var) in net.parameters() {
         let same = before[&name] == values(var.as_tensor());
@@ -187,9 +199,9 @@ fn a_loss_moves_only_what_it_reaches() {
 fn a_batch_without_labels_changes_nothing() {
     for name in [StrategyName::Independent, StrategyName::Aggregated] {
         let net = network();
-        let mut strategy = build(name, &net, ADAM, FoveaLoss::L1);
+        let mut strategy = build(name, &net, ADAM);
         let before = bits(&net, strategy.as_ref());
-        let report = strategy.step(&net, &labelled_batch(0, [&[]; 4]), LR, 7).unwrap();
+        let report = make_step(strategy.as_mut(), &net, &labelled_batch(0, [&[]; 4])).unwrap();
         assert_eq!(report.losses, [None; 4]);
         assert!(before == bits(&net, strategy.as_ref()));
     }
@@ -201,9 +213,9 @@ fn a_restored_strategy_goes_on_bit_by_bit() {
         let (straight, straight_strategy, _) = run(name, 3);
         let (net, strategy, _) = run(name, 2);
         let state = strategy.state().unwrap();
-        let mut resumed = build(name, &net, ADAM, FoveaLoss::L1);
+        let mut resumed = build(name, &net, ADAM);
         resumed.restore(&state).unwrap();
-        resumed.step(&net, &batch(2), LR, 7).unwrap();
+        make_step(resumed.as_mut(), &net, &batch(2)).unwrap();
         assert!(bits(&straight, straight_strategy.as_ref()) == bits(&net, resumed.as_ref()));
     }
 }
@@ -211,7 +223,7 @@ fn a_restored_strategy_goes_on_bit_by_bit() {
 #[test]
 fn the_state_of_another_strategy_is_refused() {
     let (net, independent, _) = run(StrategyName::Independent, 1);
-    let mut aggregated = build(StrategyName::Aggregated, &net, ADAM, FoveaLoss::L1);
+    let mut aggregated = build(StrategyName::Aggregated, &net, ADAM);
     let error = aggregated.restore(&independent.state().unwrap()).unwrap_err();
     assert!(error.to_string().contains("another strategy"), "{error}");
 }
@@ -220,11 +232,11 @@ fn the_state_of_another_strategy_is_refused() {
 fn a_loss_that_is_not_finite_names_its_task() {
     for name in [StrategyName::Independent, StrategyName::Aggregated] {
         let net = network();
-        let mut strategy = build(name, &net, ADAM, FoveaLoss::L1);
+        let mut strategy = build(name, &net, ADAM);
         let mut poisoned = batch(0);
         let cup = poisoned.cup.as_mut().unwrap();
         cup.values = (&cup.values * f64::NAN).unwrap();
-        match strategy.step(&net, &poisoned, LR, 7).unwrap_err() {
+        match make_step(strategy.as_mut(), &net, &poisoned).unwrap_err() {
             StrategyError::NotFinite { task, loss } => assert!(task == Task::Cup && loss.is_nan()),
             other => panic!("{other}"),
         }

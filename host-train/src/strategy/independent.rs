@@ -1,10 +1,8 @@
 //! MTL-IO: each task in turn with an optimiser of its own (Pascal et al. 2022, equation 3).
 
-use super::{State, StepReport, Strategy, StrategyError};
-use super::{finite_loss, pass_mode, present, refuse_strangers, under_prefix, with_prefix};
+use super::{State, Step, StepReport, Strategy, StrategyError};
+use super::{refuse_strangers, under_prefix, with_prefix};
 use crate::adam::{Adam, AdamConfig};
-use crate::dataset::batches::Batch;
-use crate::loss::FoveaLoss;
 use crate::network::{Task, UNet};
 
 /// Equation 3: for each task k in turn `w <- w - lr * m_k(g_k(w))`, where the gradient is taken at
@@ -13,15 +11,14 @@ use crate::network::{Task, UNet};
 /// Parameters that task k's loss does not reach keep their value in its turn.
 pub struct Independent {
     optimisers: Vec<(Task, Adam)>,
-    fovea: FoveaLoss,
 }
 
 impl Independent {
     /// Fresh optimisers, one for each head of `net`.
     #[must_use]
-    pub fn new(net: &UNet, adam: AdamConfig, fovea: FoveaLoss) -> Self {
+    pub fn new(net: &UNet, adam: AdamConfig) -> Self {
         let own = |task: &Task| (*task, Adam::new(net.parameters(), adam));
-        Self { optimisers: net.config().tasks.iter().map(own).collect(), fovea }
+        Self { optimisers: net.config().tasks.iter().map(own).collect() }
     }
 }
 
@@ -30,24 +27,16 @@ impl Strategy for Independent {
         "independent"
     }
 
-    fn step(
-        &mut self,
-        net: &UNet,
-        batch: &Batch,
-        lr: f64,
-        dropout_seed: u64,
-    ) -> Result<StepReport, StrategyError> {
+    fn step(&mut self, step: &Step<'_>) -> Result<StepReport, StrategyError> {
         let mut report = StepReport::default();
-        for task in present(net, batch) {
+        for task in step.tasks() {
             let Some((_, adam)) = self.optimisers.iter_mut().find(|(own, _)| *own == task) else {
                 continue;
             };
-            // A fresh forward: the weights have moved since the previous task's. Its graph is
-            // dropped at the end of the turn, so that no two tasks' activations are ever alive.
-            let outputs = net.forward(&batch.images, &[task], pass_mode(dropout_seed, task))?;
-            let (loss, value) = finite_loss(task, self.fovea, &outputs, batch)?;
-            adam.step(&loss.backward()?, lr)?;
-            report.losses[task.index()] = Some(value);
+            // A fresh pass: the weights have moved since the previous task's.
+            let (gradients, loss) = step.one_task(task)?;
+            adam.step(&gradients, step.lr)?;
+            report.losses[task.index()] = loss;
         }
         Ok(report)
     }

@@ -1,23 +1,26 @@
 //! Multi-task strategies: how the losses of one batch become steps of the weights. One file each.
 //!
-//! A strategy owns its optimisers and nothing else; the network, the batch and the learning rate
-//! are handed in. To add one: implement [`Strategy`] in a file of its own, give it a
+//! A strategy owns its optimisers and what it has learnt of the tasks; network, batch and learning
+//! rate are handed in as a [`Step`]. To add one: implement [`Strategy`] in a file of its own, give it a
 //! [`StrategyName`] and a line in [`build`].
 
 pub mod aggregated;
 #[cfg(test)]
 mod golden;
 pub mod independent;
+pub mod step;
 
 use crate::adam::{AdamConfig, AdamError};
-use crate::dataset::batches::Batch;
-use crate::loss::{FoveaLoss, LossError, masked_loss};
-use crate::network::{Mode, NetworkError, Outputs, Task, UNet};
+use crate::loss::LossError;
+use crate::network::{NetworkError, Task, UNet};
+use crate::parallel::PeersError;
 use aggregated::Aggregated;
 use candle_core::Tensor;
 use independent::Independent;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+
+pub use step::{Loss, Step, StepOptions};
 
 /// The optimiser state of a strategy: every tensor by a name that is unique within the strategy.
 pub type State = BTreeMap<String, Tensor>;
@@ -32,19 +35,12 @@ pub trait Strategy {
     /// The name used in configurations and logs.
     fn name(&self) -> &'static str;
 
-    /// One step on `batch` with learning rate `lr`. `dropout_seed` decides every dropout mask of
-    /// this step; a strategy that goes forward several times derives one seed for each pass.
+    /// One step on a batch.
     ///
     /// # Errors
     /// [`StrategyError::NotFinite`] before the step of the task whose loss is NaN or infinite (the
     /// steps of earlier tasks of this batch have been made); failures of the tensor library.
-    fn step(
-        &mut self,
-        net: &UNet,
-        batch: &Batch,
-        lr: f64,
-        dropout_seed: u64,
-    ) -> Result<StepReport, StrategyError>;
+    fn step(&mut self, step: &Step<'_>) -> Result<StepReport, StrategyError>;
 
     /// Everything that [`Strategy::restore`] needs to go on as if never interrupted.
     ///
@@ -98,6 +94,9 @@ pub enum StrategyError {
     /// An optimiser's step, or its restoration, failed.
     #[error(transparent)]
     Adam(#[from] AdamError),
+    /// Another process of a data parallel training is gone.
+    #[error(transparent)]
+    Peers(#[from] PeersError),
     /// The tensor library failed.
     #[error(transparent)]
     Tensor(#[from] candle_core::Error),
@@ -115,49 +114,11 @@ pub enum StrategyName {
 
 /// Makes the strategy `name` with fresh optimiser state for the parameters of `net`.
 #[must_use]
-pub fn build(
-    name: StrategyName,
-    net: &UNet,
-    adam: AdamConfig,
-    fovea: FoveaLoss,
-) -> Box<dyn Strategy> {
+pub fn build(name: StrategyName, net: &UNet, adam: AdamConfig) -> Box<dyn Strategy> {
     match name {
-        StrategyName::Independent => Box::new(Independent::new(net, adam, fovea)),
-        StrategyName::Aggregated => Box::new(Aggregated::new(net, adam, fovea)),
+        StrategyName::Independent => Box::new(Independent::new(net, adam)),
+        StrategyName::Aggregated => Box::new(Aggregated::new(net, adam)),
     }
-}
-
-/// The tasks that have a head in `net` and a label in `batch`, in the paper's order.
-fn present(net: &UNet, batch: &Batch) -> Vec<Task> {
-    let heads = &net.config().tasks;
-    Task::ALL.into_iter().filter(|t| heads.contains(t) && batch.target(*t).is_some()).collect()
-}
-
-/// Loss of `task` as a scalar on the tape, and its value; refuses what is not finite.
-fn finite_loss(
-    task: Task,
-    fovea: FoveaLoss,
-    outputs: &Outputs,
-    batch: &Batch,
-) -> Result<(Tensor, f64), StrategyError> {
-    let (Some(logits), Some(target)) = (outputs.logits(task), batch.target(task)) else {
-        return Err(StrategyError::Tensor(candle_core::Error::msg(format!(
-            "no output or no label for the task {}",
-            task.name()
-        ))));
-    };
-    let loss = masked_loss(task, fovea, logits, &target.values, &target.weights)?;
-    let value = f64::from(loss.to_scalar::<f32>()?);
-    if value.is_finite() {
-        Ok((loss, value))
-    } else {
-        Err(StrategyError::NotFinite { task, loss: value })
-    }
-}
-
-/// The seed of the forward pass for `task` within a step: distinct passes, distinct dropout masks.
-fn pass_mode(dropout_seed: u64, task: Task) -> Mode {
-    Mode::Train { dropout_seed: crate::training::seed::mix(dropout_seed, task.index() as u64) }
 }
 
 /// `state` under `prefix.`, to keep the optimisers of one strategy apart.

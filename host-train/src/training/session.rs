@@ -9,7 +9,8 @@ use super::{BEST, CONFIG, Checkpoint, CheckpointError, CheckpointInfo, Clock, Co
 use super::{LAST, Outcome, TrainingError, git_revision, seed};
 use crate::dataset::batches::Batch;
 use crate::network::{Task, UNet};
-use crate::strategy::{self, State, StepReport, Strategy, StrategyError};
+use crate::parallel::Alone;
+use crate::strategy::{self, State, Step, StepOptions, StepReport, Strategy, StrategyError};
 use candle_core::Device;
 use glaucoma_common::risk::VcdrModel;
 use std::path::PathBuf;
@@ -49,8 +50,7 @@ impl<'a> Session<'a> {
         let data = load(&config, device)?;
         let inherited = start.and_then(|checkpoint| checkpoint.info().vcdr_model);
         let vcdr_model = data.vcdr_model.or(inherited);
-        let strategy =
-            strategy::build(config.strategy, &net, config.optimizer.adam(), config.fovea_loss);
+        let strategy = strategy::build(config.strategy, &net, config.optimizer.adam());
         let start = (Position::default(), None);
         Self::open(config, clock, device, data, (net, strategy), vcdr_model, start)
     }
@@ -65,8 +65,7 @@ impl<'a> Session<'a> {
         let info = checkpoint.info();
         let state = checkpoint.optimiser(device)?;
         let net = checkpoint.network(device)?;
-        let mut strategy =
-            strategy::build(config.strategy, &net, config.optimizer.adam(), config.fovea_loss);
+        let mut strategy = strategy::build(config.strategy, &net, config.optimizer.adam());
         strategy
             .restore(&state)
             .map_err(|source| TrainingError::Step { step: info.position.step, source })?;
@@ -188,9 +187,10 @@ impl<'a> Session<'a> {
         let steps = self.config.epochs * self.data.steps_per_epoch;
         let lr = self.config.schedule.rate(self.config.optimizer.lr, step, steps);
         let dropout = seed::mix(seed::mix(self.config.seed, seed::DROPOUT), step);
-        let report = self
-            .strategy
-            .step(&self.net, batch, lr, dropout)
+        let options =
+            StepOptions { lr, epoch, dropout_seed: dropout, fovea: self.config.fovea_loss };
+        let report = Step::new(&self.net, batch, options, &Alone)
+            .and_then(|step| self.strategy.step(&step))
             .map_err(|source| self.failed_step(source, batch))?;
         self.position.step += 1;
         self.position.batch += 1;

@@ -1,0 +1,128 @@
+//! What a strategy is given for one step, and the passes through the network that it is made of.
+
+use super::StrategyError;
+use crate::dataset::batches::Batch;
+use crate::gradients::Gradients;
+use crate::loss::{FoveaLoss, masked_loss};
+use crate::network::{Mode, Outputs, Task, UNet};
+use crate::parallel::Peers;
+use candle_core::{Tensor, Var};
+
+/// One batch with everything that decides the step to make on it.
+pub struct Step<'a> {
+    /// The network to move.
+    pub net: &'a UNet,
+    /// What to learn from.
+    pub batch: &'a Batch,
+    /// Learning rate.
+    pub lr: f64,
+    /// Epoch, from 0.
+    pub epoch: u64,
+    parameters: Vec<(String, Var)>,
+    dropout_seed: u64,
+    fovea: FoveaLoss,
+    peers: &'a dyn Peers,
+    shares: [Option<f64>; 4],
+}
+
+/// What decides a step besides network, batch and peers.
+#[derive(Clone, Copy, Debug)]
+pub struct StepOptions {
+    /// Learning rate.
+    pub lr: f64,
+    /// Epoch, from 0.
+    pub epoch: u64,
+    /// Decides every dropout mask of the step.
+    pub dropout_seed: u64,
+    /// How the fovea's map is compared.
+    pub fovea: FoveaLoss,
+}
+
+impl<'a> Step<'a> {
+    /// A step of all `peers` on their batches.
+    ///
+    /// # Errors
+    /// A peer is gone.
+    pub fn new(
+        net: &'a UNet,
+        batch: &'a Batch,
+        options: StepOptions,
+        peers: &'a dyn Peers,
+    ) -> Result<Self, StrategyError> {
+        let heads = &net.config().tasks;
+        let labelled = Task::ALL.map(|task| {
+            batch.target(task).filter(|_| heads.contains(&task)).map_or(0, |own| own.labelled)
+        });
+        let shares = peers.shares(labelled)?;
+        let StepOptions { lr, epoch, dropout_seed, fovea } = options;
+        let parameters = net.parameters();
+        Ok(Self { net, batch, lr, epoch, parameters, dropout_seed, fovea, peers, shares })
+    }
+
+    /// The tasks that have a head and, in the batch of any peer, a label; in the paper's order.
+    #[must_use]
+    pub fn tasks(&self) -> Vec<Task> {
+        Task::ALL.into_iter().filter(|task| self.shares[task.index()].is_some()).collect()
+    }
+
+    /// Logits of `tasks` in training mode: one pass. Passes that begin with different tasks have
+    /// different dropout masks.
+    ///
+    /// # Errors
+    /// Failures of the network.
+    pub fn forward(&self, tasks: &[Task]) -> Result<Outputs, StrategyError> {
+        let first = tasks.first().map_or(0, |task| task.index() as u64);
+        let dropout_seed = crate::training::seed::mix(self.dropout_seed, first);
+        Ok(self.net.forward(&self.batch.images, tasks, Mode::Train { dropout_seed })?)
+    }
+
+    /// The loss of `task`; `None` where only a peer has a label for it.
+    ///
+    /// # Errors
+    /// [`StrategyError::NotFinite`]; failures of the tensor library.
+    pub fn loss(&self, task: Task, outputs: &Outputs) -> Result<Option<Loss>, StrategyError> {
+        let target = self.batch.target(task);
+        let (Some(logits), Some(target)) = (outputs.logits(task), target) else { return Ok(None) };
+        let loss = masked_loss(task, self.fovea, logits, &target.values, &target.weights)?;
+        let value = f64::from(loss.to_scalar::<f32>()?);
+        if !value.is_finite() {
+            return Err(StrategyError::NotFinite { task, loss: value });
+        }
+        let share = self.shares[task.index()].unwrap_or(1.0);
+        let on_tape = if share == 1.0 { loss } else { (loss * share)? };
+        Ok(Some(Loss { value, on_tape }))
+    }
+
+    /// The gradients of a scalar made of this process's losses, averaged over the peers. Several
+    /// calls may go back through the same pass.
+    ///
+    /// # Errors
+    /// Failures of the tensor library; a peer is gone.
+    pub fn gradients(&self, scalar: Option<&Tensor>) -> Result<Gradients, StrategyError> {
+        let own = match scalar {
+            Some(scalar) => Gradients::of(scalar, &self.parameters)?,
+            None => Gradients::none(self.parameters.len()),
+        };
+        Ok(self.peers.average(own)?)
+    }
+
+    /// A pass for `task` alone, at the weights as they are now: its gradients and its loss.
+    ///
+    /// # Errors
+    /// As [`Step::loss`] and [`Step::gradients`].
+    pub fn one_task(&self, task: Task) -> Result<(Gradients, Option<f64>), StrategyError> {
+        let outputs = self.forward(&[task])?;
+        let loss = self.loss(task, &outputs)?;
+        // The pass is dropped before the optimiser's step: no two tasks' activations live at once.
+        let gradients = self.gradients(loss.as_ref().map(|loss| &loss.on_tape))?;
+        Ok((gradients, loss.map(|loss| loss.value)))
+    }
+}
+
+/// A task's loss on this process's part of the batch.
+pub struct Loss {
+    /// The mean over its labelled images.
+    pub value: f64,
+    /// The same on the tape, times the process's share.
+    pub on_tape: Tensor,
+}
