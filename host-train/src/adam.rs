@@ -12,6 +12,9 @@ const NAME: &str = "adam";
 /// Elements a thread takes at once.
 const RUN: usize = 16 * 1024;
 
+/// Parameters whose names begin so are the encoder's.
+pub const ENCODER: &str = "encoder.";
+
 /// Constants of the method; the learning rate is given at each step.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct AdamConfig {
@@ -21,11 +24,26 @@ pub struct AdamConfig {
     pub beta2: f64,
     /// Added to the root of the latter.
     pub eps: f64,
+    /// Share of the learning rate by which weights shrink each step, apart from the gradient
+    /// (AdamW; Loshchilov & Hutter 2019). Biases and normalisation parameters, which have one
+    /// dimension, do not shrink.
+    pub weight_decay: f64,
+    /// Gradients whose norm over all parameters is above this are scaled down to it.
+    pub clip_norm: Option<f64>,
+    /// The encoder's learning rate as a share of everything else's.
+    pub encoder_rate: f64,
 }
 
 impl Default for AdamConfig {
     fn default() -> Self {
-        Self { beta1: 0.9, beta2: 0.999, eps: 1e-8 }
+        Self {
+            beta1: 0.9,
+            beta2: 0.999,
+            eps: 1e-8,
+            weight_decay: 0.0,
+            clip_norm: None,
+            encoder_rate: 1.0,
+        }
     }
 }
 
@@ -93,10 +111,19 @@ impl Adam {
         if found != needed {
             return Err(AdamError::Count { found, needed });
         }
+        let scale = match self.config.clip_norm {
+            Some(most) => (most / gradients.norm()?).min(1.0),
+            None => 1.0,
+        };
         for (slot, gradient) in self.slots.iter_mut().zip(gradients.iter()) {
             if let Some(gradient) = gradient {
                 slot.moments.steps += 1;
+                let lr =
+                    if slot.name.starts_with(ENCODER) { lr * self.config.encoder_rate } else { lr };
+                let shrink = if slot.parameter.rank() > 1 { self.config.weight_decay } else { 0.0 };
                 let rates = Rates::new(&self.config, lr, slot.moments.steps);
+                let rates =
+                    Rates { scale: scale as f32, keep: (1.0 - lr * shrink) as f32, ..rates };
                 let update = Update { rates, moments: RefCell::new(&mut slot.moments) };
                 slot.parameter.inplace_op2(gradient, &update)?;
             }
@@ -153,6 +180,10 @@ struct Rates {
     /// Root of the bias correction of the square.
     root: f32,
     eps: f32,
+    /// What clipping leaves of the gradient.
+    scale: f32,
+    /// What decay leaves of the parameter.
+    keep: f32,
 }
 
 impl Rates {
@@ -165,6 +196,8 @@ impl Rates {
             step: (lr / (1.0 - config.beta1.powf(steps))) as f32,
             root: (1.0 - config.beta2.powf(steps)).sqrt() as f32,
             eps: config.eps as f32,
+            scale: 1.0,
+            keep: 1.0,
         }
     }
 }
@@ -203,9 +236,10 @@ impl InplaceOp2 for Update<'_> {
             .zip(moments.mean.par_chunks_mut(RUN).zip(moments.square.par_chunks_mut(RUN)))
             .for_each(|((p, g), (m, v))| {
                 for (((p, &g), m), v) in p.iter_mut().zip(g).zip(m).zip(v) {
+                    let g = g * rates.scale;
                     *m += rates.gain1 * (g - *m);
                     *v = *v * rates.beta2 + rates.gain2 * g * g;
-                    *p -= rates.step * (*m / (v.sqrt() / rates.root + rates.eps));
+                    *p = *p * rates.keep - rates.step * (*m / (v.sqrt() / rates.root + rates.eps));
                 }
             });
         Ok(())

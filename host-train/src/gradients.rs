@@ -26,6 +26,16 @@ impl Gradients {
         Self(vec![None; count])
     }
 
+    /// Euclidean norm over all parameters.
+    ///
+    /// # Errors
+    /// Failures of the tensor library.
+    pub fn norm(&self) -> Result<f64> {
+        let square = |tensor: &Tensor| tensor.sqr()?.sum_all()?.to_scalar::<f32>();
+        let squares = self.iter().flatten().map(square).collect::<Result<Vec<_>>>()?;
+        Ok(squares.into_iter().map(f64::from).sum::<f64>().sqrt())
+    }
+
     /// The entries in order.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = Option<&Tensor>> {
         self.0.iter().map(Option::as_ref)

@@ -1,7 +1,8 @@
 //! `host-train train`.
 
+use crate::training::config::Source;
 use crate::training::{self, Checkpoint, Config, Control, Ending, LAST, Outcome};
-use anyhow::Context;
+use anyhow::{Context, bail};
 use candle_core::Device;
 use clap::ArgGroup;
 use std::path::PathBuf;
@@ -15,14 +16,20 @@ use std::time::Duration;
 /// Ctrl-C stops after the current step and leaves a checkpoint to resume from; a second Ctrl-C
 /// stops at once and leaves the checkpoint before.
 #[derive(Debug, clap::Args)]
-#[command(group(ArgGroup::new("what").required(true).args(["config", "resume"])))]
+#[command(group(ArgGroup::new("what").required(true).args(["config", "preset", "resume"])))]
 pub struct Args {
     /// What to train: a TOML file. Every key has a default, which is the paper's; only [[data]] must
     /// be there.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
+    /// Train by a preset instead of a file: `paper` or `recommended`.
+    #[arg(long, value_name = "NAME", requires = "data")]
+    preset: Option<String>,
+    /// With --preset: folders of data sets.
+    #[arg(long, value_name = "DIR", num_args = 1.., requires = "preset")]
+    data: Vec<PathBuf>,
     /// Go on with the training in this folder, with the configuration it was started with.
-    #[arg(long, value_name = "DIR", conflicts_with_all = ["seed", "lr", "init_from"])]
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["out", "seed", "lr", "init_from"])]
     resume: Option<PathBuf>,
     /// Folder for checkpoints and log, instead of the configuration's `out`.
     #[arg(long, value_name = "DIR")]
@@ -59,9 +66,9 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let outcome = match &args.resume {
         Some(folder) => {
             let checkpoint = Checkpoint::load(&folder.join(LAST))?;
-            let out = args.out.clone().unwrap_or_else(|| folder.clone());
             let change = |config: &mut Config| {
-                config.out = out;
+                // The folder may have been moved since.
+                config.out.clone_from(folder);
                 config.epochs = args.epochs.unwrap_or(config.epochs);
             };
             training::resume(&checkpoint, change, &control, &device)?
@@ -73,8 +80,15 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
 }
 
 fn configuration(args: &Args) -> anyhow::Result<Config> {
-    let path = args.config.as_deref().context("neither --config nor --resume")?;
-    let mut config = Config::read(path)?;
+    let mut config = match (&args.config, &args.preset) {
+        (Some(path), _) => Config::read(path)?,
+        (None, Some(name)) => {
+            let source = |path: &PathBuf| Source { path: path.clone(), ..Source::default() };
+            let data = args.data.iter().map(source).collect();
+            Config { data, ..Config::preset(name)? }
+        }
+        (None, None) => bail!("none of --config, --preset and --resume is given"),
+    };
     if let Some(out) = &args.out {
         config.out.clone_from(out);
     }
@@ -114,6 +128,7 @@ fn report(outcome: &Outcome) {
     let at = format!("after step {} (epoch {})", position.step, position.epoch);
     match ending {
         Ending::Finished => println!("finished {at}: {out}/last.safetensors"),
+        Ending::Stalled => println!("no longer better, stopped {at}: {out}/last.safetensors"),
         Ending::Interrupted | Ending::OutOfTime => {
             let why = if *ending == Ending::Interrupted { "interrupted" } else { "out of time" };
             println!("{why} {at}; resume with: host-train train --resume {out}");

@@ -169,3 +169,40 @@ fn five_steps_of_adam_agree_with_pytorch() {
     assert!(error(&state["p.mean"], &golden["mean"], 0.0) < 1e-6);
     assert!(error(&state["p.square"], &golden["square"], 0.0) < 1e-6);
 }
+
+#[test]
+fn decay_clipping_and_the_encoders_rate_agree_with_pytorch() {
+    let golden = golden("adamw.safetensors");
+    let shapes: [(&str, &[usize]); 4] =
+        [("encoder.w", &[4, 8]), ("encoder.b", &[8]), ("head.w", &[2, 8]), ("head.b", &[2])];
+    let own: Vec<(String, Var)> = shapes
+        .iter()
+        .zip(100..)
+        .map(|((name, shape), seed)| {
+            let start = noise(*shape, seed, |x| x);
+            ((*name).to_owned(), Var::from_tensor(&start).unwrap())
+        })
+        .collect();
+    let config = AdamConfig {
+        weight_decay: 0.1,
+        clip_norm: Some(5.0),
+        encoder_rate: 0.1,
+        ..AdamConfig::default()
+    };
+    let mut adam = Adam::new(own.clone(), config);
+    for step in 0..4u64 {
+        let scale = 2f64.powi(step as i32);
+        let seeds = 200 + 10 * step..;
+        let gradients: Gradients = shapes
+            .iter()
+            .zip(seeds)
+            .map(|((_, shape), seed)| Some(noise(*shape, seed, |x| x * scale)))
+            .collect();
+        let clipped = gradients.norm().unwrap() > 5.0;
+        assert_eq!(clipped, step > 0);
+        adam.step(&gradients, 0.05).unwrap();
+        for (name, var) in &own {
+            assert!(error(var, &golden[&format!("{name}.{step}")], 0.0) < 1e-6, "{name} {step}");
+        }
+    }
+}

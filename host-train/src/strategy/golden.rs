@@ -14,7 +14,14 @@ use std::collections::HashMap;
 const SIDE: usize = 32;
 /// As in the script.
 const LR: f64 = 1e-2;
-const ADAM: AdamConfig = AdamConfig { beta1: 0.9, beta2: 0.999, eps: 1e-3 };
+const ADAM: AdamConfig = AdamConfig {
+    beta1: 0.9,
+    beta2: 0.999,
+    eps: 1e-3,
+    weight_decay: 0.0,
+    clip_norm: None,
+    encoder_rate: 1.0,
+};
 /// Labelled images step by step, in the order of [`Task::ALL`]; as in the script.
 const LABELLED: [[&[usize]; 4]; 3] =
     [[&[0, 1], &[0, 1], &[0], &[0, 1]], [&[], &[1], &[], &[0, 1]], [&[1], &[0, 1], &[1], &[0]]];
@@ -74,7 +81,13 @@ fn make_step(
     net: &UNet,
     batch: &Batch,
 ) -> Result<StepReport, StrategyError> {
-    let options = StepOptions { lr: LR, epoch: 0, dropout_seed: 7, fovea: FoveaLoss::L1 };
+    let options = StepOptions {
+        lr: LR,
+        epoch: 0,
+        dropout_seed: 7,
+        fovea: FoveaLoss::L1,
+        freeze_encoder: false,
+    };
     strategy.step(&Step::new(net, batch, options, &Alone)?)
 }
 

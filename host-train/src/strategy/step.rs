@@ -1,6 +1,7 @@
 //! What a strategy is given for one step, and the passes through the network that it is made of.
 
 use super::StrategyError;
+use crate::adam::ENCODER;
 use crate::dataset::batches::Batch;
 use crate::gradients::Gradients;
 use crate::loss::{FoveaLoss, masked_loss};
@@ -21,6 +22,7 @@ pub struct Step<'a> {
     parameters: Vec<(String, Var)>,
     dropout_seed: u64,
     fovea: FoveaLoss,
+    freeze_encoder: bool,
     peers: &'a dyn Peers,
     shares: [Option<f64>; 4],
 }
@@ -36,6 +38,8 @@ pub struct StepOptions {
     pub dropout_seed: u64,
     /// How the fovea's map is compared.
     pub fovea: FoveaLoss,
+    /// Leave the encoder as it is: nothing gets a gradient there.
+    pub freeze_encoder: bool,
 }
 
 impl<'a> Step<'a> {
@@ -54,9 +58,20 @@ impl<'a> Step<'a> {
             batch.target(task).filter(|_| heads.contains(&task)).map_or(0, |own| own.labelled)
         });
         let shares = peers.shares(labelled)?;
-        let StepOptions { lr, epoch, dropout_seed, fovea } = options;
+        let StepOptions { lr, epoch, dropout_seed, fovea, freeze_encoder } = options;
         let parameters = net.parameters();
-        Ok(Self { net, batch, lr, epoch, parameters, dropout_seed, fovea, peers, shares })
+        Ok(Self {
+            net,
+            batch,
+            lr,
+            epoch,
+            parameters,
+            dropout_seed,
+            fovea,
+            freeze_encoder,
+            peers,
+            shares,
+        })
     }
 
     /// The tasks that have a head and, in the batch of any peer, a label; in the paper's order.
@@ -99,10 +114,16 @@ impl<'a> Step<'a> {
     /// # Errors
     /// Failures of the tensor library; a peer is gone.
     pub fn gradients(&self, scalar: Option<&Tensor>) -> Result<Gradients, StrategyError> {
-        let own = match scalar {
+        let mut own = match scalar {
             Some(scalar) => Gradients::of(scalar, &self.parameters)?,
             None => Gradients::none(self.parameters.len()),
         };
+        if self.freeze_encoder {
+            let named = self.parameters.iter().zip(own.iter_mut());
+            named
+                .filter(|((name, _), _)| name.starts_with(ENCODER))
+                .for_each(|(_, own)| *own = None);
+        }
         Ok(self.peers.average(own)?)
     }
 

@@ -16,6 +16,10 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
+    /// Take what this file does not say from the preset of this name ([`super::preset`]) instead of
+    /// from the paper. Never written out: a resolved configuration has everything in it.
+    #[serde(skip_serializing)]
+    pub preset: Option<String>,
     /// Folder for checkpoints and log; made when it is not there.
     pub out: PathBuf,
     /// Decides initial weights, order of the images, augmentation and dropout.
@@ -58,6 +62,16 @@ pub struct Config {
     pub optimizer: Optimizer,
     /// Learning rate over time.
     pub schedule: Schedule,
+    /// Leave the encoder as it is for so many epochs, so that a decoder that knows nothing yet does
+    /// not spoil what the encoder was pretrained for. Its running statistics go on moving.
+    pub freeze_encoder_epochs: u64,
+    /// Keep a moving average of the weights with this decay, in (0, 1); it is what is validated and
+    /// what `best.safetensors` holds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub average: Option<f64>,
+    /// Stop when so many validations in a row have brought nothing better.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub patience: Option<u64>,
     /// Random changes of the training images; absent: none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub augment: Option<Augment>,
@@ -68,6 +82,7 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Self {
+            preset: None,
             out: PathBuf::from("runs/training"),
             seed: 0,
             split_seed: 0,
@@ -86,6 +101,9 @@ impl Default for Config {
             input: Input::default(),
             optimizer: Optimizer::default(),
             schedule: Schedule::default(),
+            freeze_encoder_epochs: 0,
+            average: None,
+            patience: None,
             augment: None,
             data: Vec::new(),
         }
@@ -133,11 +151,20 @@ pub struct Optimizer {
     pub beta2: f64,
     /// Added to the root of the mean square.
     pub eps: f64,
+    /// Decoupled weight decay (AdamW) of weights, not of biases and normalisations; 0: none.
+    pub weight_decay: f64,
+    /// Scale gradients of a larger norm than this down to it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub clip_norm: Option<f64>,
+    /// The encoder's learning rate as a share of `lr`, for a pretrained encoder; at most 1.
+    pub encoder_rate: f64,
 }
 
 impl Default for Optimizer {
     fn default() -> Self {
-        Self { lr: 1e-4, beta1: 0.9, beta2: 0.999, eps: 1e-8 }
+        let AdamConfig { beta1, beta2, eps, weight_decay, clip_norm, encoder_rate } =
+            AdamConfig::default();
+        Self { lr: 1e-4, beta1, beta2, eps, weight_decay, clip_norm, encoder_rate }
     }
 }
 
@@ -145,16 +172,21 @@ impl Optimizer {
     /// The same numbers as the optimiser takes them.
     #[must_use]
     pub fn adam(&self) -> AdamConfig {
-        AdamConfig { beta1: self.beta1, beta2: self.beta2, eps: self.eps }
+        let Self { lr: _, beta1, beta2, eps, weight_decay, clip_norm, encoder_rate } = *self;
+        AdamConfig { beta1, beta2, eps, weight_decay, clip_norm, encoder_rate }
     }
 }
 
-/// One source of images: a data set's folder.
+/// One source of images: a data set's folder, or phantoms drawn while training.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Source {
     /// Folder of a data set in a layout that `host-train data check` knows.
+    #[serde(skip_serializing_if = "is_empty")]
     pub path: PathBuf,
+    /// Instead of a folder: synthetic photographs, drawn ahead of the steps.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub phantoms: Option<Phantoms>,
     /// How often an epoch shows each image of this source; 0.5 shows half of them, drawn anew each
     /// epoch.
     pub weight: f64,
@@ -179,12 +211,51 @@ pub struct Source {
     /// Labels to use; absent: all there are.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tasks: Option<Vec<Task>>,
+    /// Share of glaucoma among the class-labelled images that an epoch shows, in (0, 1): the rarer
+    /// class is shown more often, the other less. Absent: as the data set has it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub glaucoma_share: Option<f64>,
+}
+
+/// Synthetic fundus photographs with exact truth for every task.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Phantoms {
+    /// How many an epoch shows.
+    pub count: usize,
+    /// How many others are kept apart to choose the best model by.
+    pub validation: usize,
+    /// Every epoch shows new ones; otherwise every epoch shows the same, drawn once.
+    pub fresh: bool,
+    /// Longer side of the drawn photographs in pixels, 128 to 2048.
+    pub side: u32,
+    /// Share of glaucomatous eyes.
+    pub glaucoma_share: f64,
+    /// Share of ungradable captures; they carry no class.
+    pub degraded_share: f64,
+    /// Seed of the series.
+    pub seed: u64,
+}
+
+impl Default for Phantoms {
+    fn default() -> Self {
+        Self {
+            count: 400,
+            validation: 40,
+            fresh: true,
+            side: 384,
+            glaucoma_share: 0.5,
+            degraded_share: 0.0,
+            seed: 1,
+        }
+    }
 }
 
 impl Default for Source {
     fn default() -> Self {
         Self {
             path: PathBuf::new(),
+            phantoms: None,
             weight: 1.0,
             validation_share: None,
             pseudo_masks: None,
@@ -192,6 +263,7 @@ impl Default for Source {
             augment: None,
             disc_crop: None,
             tasks: None,
+            glaucoma_share: None,
         }
     }
 }
@@ -228,12 +300,31 @@ impl Config {
     pub fn read(path: &Path) -> Result<Self, ConfigError> {
         let text = std::fs::read_to_string(path)
             .map_err(|source| ConfigError::Read { path: path.to_path_buf(), source })?;
-        let config: Self = toml::from_str(&text).map_err(|source| ConfigError::Parse {
-            path: path.to_path_buf(),
-            source: Box::new(source),
-        })?;
+        let parse =
+            |source| ConfigError::Parse { path: path.to_path_buf(), source: Box::new(source) };
+        let own: Self = toml::from_str(&text).map_err(parse)?;
+        let config = match &own.preset {
+            Some(name) => Self::over(name, text.parse().map_err(parse)?)?,
+            None => own,
+        };
         config.validate()?;
         Ok(config)
+    }
+
+    /// The preset `name` as a configuration, without any data yet.
+    ///
+    /// # Errors
+    /// A name that no preset has.
+    pub fn preset(name: &str) -> Result<Self, ConfigError> {
+        Self::over(name, toml::Table::new())
+    }
+
+    /// The preset `name` with the keys of `own` over it.
+    fn over(name: &str, own: toml::Table) -> Result<Self, ConfigError> {
+        let merged = super::preset::under(name, own)?;
+        let config: Result<Self, _> = merged.try_into();
+        let config = config.map_err(|error| ConfigError::Value(error.to_string()))?;
+        Ok(Self { preset: None, ..config })
     }
 
     /// The configuration as TOML, every default written out.
@@ -266,6 +357,25 @@ impl Config {
         require(share(self.optimizer.beta1), "optimizer.beta1 must be in [0, 1)")?;
         require(share(self.optimizer.beta2), "optimizer.beta2 must be in [0, 1)")?;
         require(positive(self.optimizer.eps), "optimizer.eps must be above 0")?;
+        require(share(self.optimizer.weight_decay), "optimizer.weight_decay must be in [0, 1)")?;
+        require(
+            self.optimizer.clip_norm.is_none_or(positive),
+            "optimizer.clip_norm must be above 0",
+        )?;
+        require(
+            self.optimizer.encoder_rate > 0.0 && self.optimizer.encoder_rate <= 1.0,
+            "optimizer.encoder_rate must be above 0 and at most 1",
+        )?;
+        require(
+            self.average.is_none_or(|decay| decay > 0.0 && decay < 1.0),
+            "average must be between 0 and 1",
+        )?;
+        require(self.patience != Some(0), "patience must be at least 1")?;
+        require(self.schedule.drop_steps > 0, "schedule.drop_steps must be at least 1")?;
+        require(
+            self.schedule.drop_factor > 0.0 && self.schedule.drop_factor <= 1.0,
+            "schedule.drop_factor must be above 0 and at most 1",
+        )?;
         require(
             (0.0..=1.0).contains(&self.schedule.final_share),
             "schedule.final_share must be in [0, 1]",
@@ -284,16 +394,38 @@ impl Config {
 }
 
 impl Source {
-    /// What to call this source in messages: its folder.
+    /// What to call this source in messages: its folder, or what it draws.
     #[must_use]
     pub fn label(&self) -> String {
-        self.path.display().to_string()
+        match self.phantoms {
+            Some(Phantoms { seed, .. }) => format!("phantoms of seed {seed}"),
+            None => self.path.display().to_string(),
+        }
     }
 
     fn validate(&self) -> Result<(), ConfigError> {
         let label = self.label();
         let require = |good: bool, what: &str| require(good, &format!("data {label}: {what}"));
-        require(!self.path.as_os_str().is_empty(), "each [[data]] needs a `path`")?;
+        require(
+            is_empty(&self.path) == self.phantoms.is_some(),
+            "each [[data]] needs a `path`, or `phantoms` instead",
+        )?;
+        if let Some(phantoms) = &self.phantoms {
+            phantoms.validate(&label)?;
+            let of_folders = self.validation_share.is_some()
+                || self.pseudo_masks.is_some()
+                || self.discs.is_some()
+                || self.glaucoma_share.is_some();
+            require(
+                !of_folders,
+                "phantoms have `validation` and `glaucoma_share` of their own, and need neither \
+                 masks nor discs from elsewhere",
+            )?;
+        }
+        require(
+            self.glaucoma_share.is_none_or(|share| share > 0.0 && share < 1.0),
+            "glaucoma_share must be between 0 and 1",
+        )?;
         require(self.weight.is_finite() && self.weight > 0.0, "weight must be above 0")?;
         require(
             self.validation_share.is_none_or(|share| (0.0..1.0).contains(&share)),
@@ -301,6 +433,21 @@ impl Source {
         )?;
         require(self.tasks.as_ref().is_none_or(|tasks| !tasks.is_empty()), "tasks is empty")
     }
+}
+
+impl Phantoms {
+    fn validate(&self, label: &str) -> Result<(), ConfigError> {
+        let require = |good: bool, what: &str| require(good, &format!("data {label}: {what}"));
+        let share = |value: f64| (0.0..=1.0).contains(&value);
+        require(self.count > 0, "count must be at least 1")?;
+        require((128..=2048).contains(&self.side), "side must be within 128..2048")?;
+        require(share(self.glaucoma_share), "glaucoma_share must be within 0..1")?;
+        require(share(self.degraded_share), "degraded_share must be within 0..1")
+    }
+}
+
+fn is_empty(path: &Path) -> bool {
+    path.as_os_str().is_empty()
 }
 
 fn require(good: bool, what: &str) -> Result<(), ConfigError> {
@@ -346,6 +493,21 @@ mod tests {
     }
 
     #[test]
+    fn a_file_stands_over_its_preset() {
+        let text = "preset = \"recommended\"\nepochs = 7\n[optimizer]\nlr = 0.25\n[[data]]\npath = \"a\"\n";
+        let config = parse(text).unwrap();
+        let preset = Config::preset("recommended").unwrap();
+        assert_eq!((config.epochs, config.optimizer.lr), (7, 0.25));
+        assert_eq!(config.optimizer.weight_decay, preset.optimizer.weight_decay);
+        assert_eq!((config.fovea_loss, config.average), (preset.fovea_loss, preset.average));
+        assert_ne!(preset, Config::preset("paper").unwrap());
+        assert_eq!(Config::preset("paper").unwrap(), Config::default());
+        assert_eq!(toml::from_str::<Config>(&config.to_toml().unwrap()).unwrap(), config);
+        let error = parse("preset = \"best\"\n").unwrap_err().to_string();
+        assert!(error.contains("best") && error.contains("recommended"), "{error}");
+    }
+
+    #[test]
     fn unknown_keys_and_impossible_values_are_refused_by_name() {
         let cases = [
             ("epoch = 3\n", "epoch"),
@@ -356,6 +518,12 @@ mod tests {
             ("[optimizer]\nlr = -1.0\n[[data]]\npath = \"a\"\n", "optimizer.lr"),
             ("epochs = 3\n", "[[data]]"),
             ("[[data]]\nweight = 1.0\n", "needs a `path`"),
+            ("[[data]]\npath = \"a\"\nphantoms = {}\n", "`phantoms` instead"),
+            ("[[data]]\nphantoms = { side = 64 }\n", "128..2048"),
+            ("average = 1.0\n[[data]]\npath = \"a\"\n", "average"),
+            ("patience = 0\n[[data]]\npath = \"a\"\n", "patience"),
+            ("[optimizer]\nclip_norm = 0.0\n[[data]]\npath = \"a\"\n", "clip_norm"),
+            ("[optimizer]\nencoder_rate = 2.0\n[[data]]\npath = \"a\"\n", "encoder_rate"),
             ("[[data]]\npath = \"a\"\nvalidation_share = 1.0\n", "validation_share"),
         ];
         for (text, wanted) in cases {

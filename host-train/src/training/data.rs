@@ -1,12 +1,13 @@
 //! From the configured sources to what the loop needs: batches to learn from, pictures to choose by.
 
-use super::config::{Config, Source};
+use super::config::{Config, Phantoms, Source};
 use super::{TrainingError, seed};
 use crate::dataset::augment::Augment;
-use crate::dataset::batches::{self, BatchOptions, Batches, Example, Ingredient};
+use crate::dataset::batches::{self, BatchOptions, Batches, Example, Ingredient, Source as _};
 use crate::dataset::cache::Cache;
 use crate::dataset::framing::{DiscCrop, attach_hints, reference_crop};
-use crate::dataset::{Dataset, Part, Sample, load, open, pseudo, split};
+use crate::dataset::phantom::PhantomConfig;
+use crate::dataset::{Dataset, DatasetError, Part, Sample, load, open, pseudo, split};
 use crate::network::Task;
 use candle_core::Device;
 use glaucoma_common::mask::Mask;
@@ -14,9 +15,14 @@ use glaucoma_common::preprocess::{InputContract, NetworkPoint};
 use glaucoma_common::reading::vcdr_of;
 use glaucoma_common::risk::VcdrModel;
 use indicatif::{ProgressBar, ProgressStyle};
+use rayon::prelude::*;
 use sha2::{Digest, Sha256};
+use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::sync::Arc;
+
+/// How many phantoms of an endless series are looked at for what has to be counted.
+const SEEN_OF_FRESH: usize = 100;
 
 /// Augmented pictures are cut from masters of this many times the network's side, so that zooming
 /// in loses no detail.
@@ -82,7 +88,10 @@ pub fn load(config: &Config, device: &Device) -> Result<Data, TrainingError> {
     let cache = config.cache.as_deref().map(Cache::open).transpose()?;
     let mut gathered = Gathered::default();
     for source in &config.data {
-        gathered.folder(config, source, cache.as_ref())?;
+        match &source.phantoms {
+            Some(phantoms) => gathered.phantoms(config, source, phantoms)?,
+            None => gathered.folder(config, source, cache.as_ref())?,
+        }
     }
     gathered.finish(config, device)
 }
@@ -94,7 +103,54 @@ struct Gathered {
     training_images: usize,
     validation: Vec<Held>,
     vcdr: (Vec<f64>, Vec<bool>),
+    labels: Labels,
     hash: Sha256,
+}
+
+/// How many labels there are to learn from.
+#[derive(Default)]
+struct Labels {
+    tasks: [usize; 4],
+    glaucomatous: usize,
+}
+
+impl Labels {
+    fn count(&mut self, example: &Example) {
+        let has = [
+            example.glaucoma.is_some(),
+            example.disc.is_some(),
+            example.cup.is_some(),
+            example.fovea.is_some(),
+        ];
+        self.tasks.iter_mut().zip(has).for_each(|(count, has)| *count += usize::from(has));
+        self.glaucomatous += usize::from(example.glaucoma == Some(true));
+    }
+
+    /// Refuses heads that nothing can teach: they would answer, and the answer would be noise.
+    fn check(&self, config: &Config) -> Result<(), TrainingError> {
+        if config.init_from.is_some() {
+            // A later stage may leave a head as the earlier one made it.
+            return Ok(());
+        }
+        let untaught = |task: &&Task| self.tasks[task.index()] == 0;
+        if let Some(task) = config.network.tasks.iter().find(untaught) {
+            return Err(TrainingError::Data(format!(
+                "no training image has a label for the task {}: leave it out of network.tasks, or \
+                 add images that have one",
+                task.name()
+            )));
+        }
+        let classed = self.tasks[Task::Glaucoma.index()];
+        let asked = config.network.tasks.contains(&Task::Glaucoma);
+        if asked && (self.glaucomatous == 0 || self.glaucomatous == classed) {
+            let class = if self.glaucomatous == 0 { "healthy" } else { "glaucoma" };
+            return Err(TrainingError::Data(format!(
+                "all {classed} class labels to learn from say {class}: two classes cannot be told \
+                 apart from one; add images of the other, or leave glaucoma out of network.tasks"
+            )));
+        }
+        Ok(())
+    }
 }
 
 impl Gathered {
@@ -145,12 +201,106 @@ impl Gathered {
         }
         train.iter_mut().for_each(|example| views.withdraw_class(example));
         train.retain(is_labelled);
-        train.iter().for_each(|example| self.hash_example(example));
-        self.training_images += train.len();
-        if !train.is_empty() {
-            self.ingredients.push(views.ingredient(Arc::new(train), source.weight));
-        }
+        self.learn(train, source, &views)?;
         self.hold(&dataset.name, &parts.validation, &contract, &views, cache)
+    }
+
+    /// Takes `train` among what is learnt from, as often as the source says.
+    fn learn(
+        &mut self,
+        train: Vec<Example>,
+        source: &Source,
+        views: &Views,
+    ) -> Result<(), TrainingError> {
+        for example in &train {
+            self.hash_example(example);
+            self.labels.count(example);
+        }
+        self.training_images += train.len();
+        let Some(share) = source.glaucoma_share else {
+            self.add(train, source.weight, views);
+            return Ok(());
+        };
+        let of_class = |class: Option<bool>| {
+            train.iter().filter(|e| e.glaucoma == class).cloned().collect::<Vec<_>>()
+        };
+        let (sick, healthy) = (of_class(Some(true)), of_class(Some(false)));
+        if sick.is_empty() || healthy.is_empty() {
+            let label = source.label();
+            let what =
+                format!("{label}: glaucoma_share needs images of both classes to learn from");
+            return Err(TrainingError::Data(what));
+        }
+        // The number of images an epoch shows stays what it was.
+        let classed = source.weight * (sick.len() + healthy.len()) as f64;
+        let repeats =
+            [share * classed / sick.len() as f64, (1.0 - share) * classed / healthy.len() as f64];
+        self.add(sick, repeats[0], views);
+        self.add(healthy, repeats[1], views);
+        self.add(of_class(None), source.weight, views);
+        Ok(())
+    }
+
+    fn add(&mut self, examples: Vec<Example>, repeat: f64, views: &Views) {
+        if !examples.is_empty() {
+            self.ingredients.push(views.ingredient(Arc::new(examples), repeat));
+        }
+    }
+
+    /// Phantoms: those to choose by come from a series of their own.
+    fn phantoms(
+        &mut self,
+        config: &Config,
+        source: &Source,
+        phantoms: &Phantoms,
+    ) -> Result<(), TrainingError> {
+        let views = Views::new(config, source);
+        let contract = config.input.contract();
+        let series = |seed, count, fresh, side| batches::Phantoms {
+            seed,
+            count,
+            fresh,
+            config: PhantomConfig {
+                side: phantoms.side,
+                glaucoma_share: phantoms.glaucoma_share,
+                degraded_share: phantoms.degraded_share,
+                ..PhantomConfig::default()
+            },
+            contract: InputContract { side, ..contract },
+        };
+        let name = source.label();
+        let master = views.master_side(contract.side);
+        let train = series(phantoms.seed, phantoms.count, phantoms.fresh, master);
+        // The first of fresh ones stand for all where numbers have to be counted.
+        let seen = if phantoms.fresh { train.count.min(SEEN_OF_FRESH) } else { train.count };
+        let mut seen = draw(&name, &train, seen)?;
+        self.learn_ratio(&seen);
+        seen.iter_mut().for_each(|example| limit_example(example, views.tasks.as_deref()));
+        self.hash.update(serde_json::to_vec(phantoms).unwrap_or_default());
+        if phantoms.fresh {
+            seen.iter().for_each(|example| self.labels.count(example));
+            self.training_images += train.count;
+            let series = Limited { series: train, tasks: views.tasks.clone() };
+            self.ingredients.push(views.ingredient(Arc::new(series), source.weight));
+        } else {
+            self.learn(seen, source, &views)?;
+        }
+        let held_seed = seed::mix(phantoms.seed, seed::VALIDATION);
+        let held = series(held_seed, phantoms.validation, false, contract.side);
+        let masters = match views.disc_crop() {
+            Some(_) => {
+                let side = contract.side * MASTER;
+                let again = series(held_seed, phantoms.validation, false, side);
+                draw(&name, &again, again.count)?
+            }
+            None => Vec::new(),
+        };
+        for example in draw(&name, &held, held.count)? {
+            let native_width = f64::from(phantoms.side);
+            let master = masters.get(example.sample);
+            self.hold_one("phantoms", example, master, native_width, &views);
+        }
+        Ok(())
     }
 
     /// Keeps the pictures to choose by: whole, and, where classes are learnt from views of the
@@ -237,6 +387,7 @@ impl Gathered {
             let what = "no labelled image is left to learn from (is validation_share too high?)";
             return Err(TrainingError::Data(what.into()));
         }
+        self.labels.check(config)?;
         if self.validation.is_empty() {
             let what = "no labelled image is kept apart to choose the best model by: raise \
                         validation_share of at least one source";
@@ -304,6 +455,42 @@ impl Views {
     fn ingredient(&self, source: Arc<dyn batches::Source>, repeat: f64) -> Ingredient {
         Ingredient { source, repeat, augment: self.augment.clone() }
     }
+}
+
+/// Phantoms of which only some labels are used.
+struct Limited {
+    series: batches::Phantoms,
+    tasks: Option<Vec<Task>>,
+}
+
+impl batches::Source for Limited {
+    fn len(&self) -> usize {
+        self.series.count
+    }
+
+    fn example(&self, index: usize, epoch: u64) -> Result<Cow<'_, Example>, DatasetError> {
+        let mut example = self.series.example(index, epoch)?;
+        limit_example(example.to_mut(), self.tasks.as_deref());
+        Ok(example)
+    }
+}
+
+/// The first `count` of a series, on all cores.
+fn draw(
+    name: &str,
+    series: &batches::Phantoms,
+    count: usize,
+) -> Result<Vec<Example>, TrainingError> {
+    let bar = loading_bar(name, count);
+    let one = |index| {
+        let example = series.example(index, 0).map(Cow::into_owned);
+        bar.inc(1);
+        example
+    };
+    let examples: Result<Vec<Example>, DatasetError> =
+        (0..count).into_par_iter().map(one).collect();
+    bar.finish_and_clear();
+    Ok(examples?)
 }
 
 fn read(

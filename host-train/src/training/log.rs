@@ -95,7 +95,7 @@ pub enum Entry<'a> {
     Stop {
         /// Steps made so far.
         step: u64,
-        /// `finished`, `interrupted` or `out_of_time`.
+        /// `finished`, `stalled`, `interrupted` or `out_of_time`.
         reason: &'a str,
     },
 }

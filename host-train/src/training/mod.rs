@@ -5,10 +5,12 @@
 //! [`checkpoint::Position`] are all that a checkpoint needs for a resumed run to make, on the CPU,
 //! the same bits as one that was never interrupted.
 
+mod average;
 pub mod checkpoint;
 pub mod config;
 pub mod data;
 pub mod log;
+pub mod preset;
 mod progress;
 pub mod schedule;
 pub mod seed;
@@ -58,6 +60,8 @@ pub enum Ending {
     Interrupted,
     /// A limit of [`Control`] was reached.
     OutOfTime,
+    /// As many validations in a row as the configuration's `patience` brought nothing better.
+    Stalled,
 }
 
 impl Ending {
@@ -66,6 +70,7 @@ impl Ending {
             Self::Finished => "finished",
             Self::Interrupted => "interrupted",
             Self::OutOfTime => "out_of_time",
+            Self::Stalled => "stalled",
         }
     }
 }

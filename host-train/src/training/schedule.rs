@@ -10,23 +10,35 @@ pub enum Shape {
     Constant,
     /// Half a cosine from the full rate to `final_share` of it at the last step.
     Cosine,
+    /// The full rate times `drop_factor` for every `drop_steps` steps gone by.
+    Step,
 }
 
 /// A schedule as configured.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Schedule {
-    /// Constant or cosine.
+    /// Constant, cosine or step.
     pub shape: Shape,
     /// Steps over which the rate rises in a straight line from nearly 0; 0: none.
     pub warmup_steps: u64,
     /// Cosine only: the share of the full rate that is left at the end, 0 to 1.
     pub final_share: f64,
+    /// Step only: how many steps a rate lasts, counted from the end of the warm-up; at least 1.
+    pub drop_steps: u64,
+    /// Step only: what is left of the rate after each drop, above 0 and at most 1.
+    pub drop_factor: f64,
 }
 
 impl Default for Schedule {
     fn default() -> Self {
-        Self { shape: Shape::Constant, warmup_steps: 0, final_share: 0.0 }
+        Self {
+            shape: Shape::Constant,
+            warmup_steps: 0,
+            final_share: 0.0,
+            drop_steps: 1000,
+            drop_factor: 0.1,
+        }
     }
 }
 
@@ -39,10 +51,14 @@ impl Schedule {
         if step < self.warmup_steps {
             return full * (step + 1) as f64 / self.warmup_steps as f64;
         }
+        let after = step - self.warmup_steps;
         match self.shape {
             Shape::Constant => full,
+            Shape::Step => {
+                let drops = (after / self.drop_steps.max(1)).min(i32::MAX as u64) as i32;
+                full * self.drop_factor.powi(drops)
+            }
             Shape::Cosine => {
-                let after = step - self.warmup_steps;
                 let length = steps.saturating_sub(self.warmup_steps).saturating_sub(1).max(1);
                 let done = (after as f64 / length as f64).min(1.0);
                 let cosine = 0.5 * (1.0 + (std::f64::consts::PI * done).cos());
@@ -70,8 +86,26 @@ mod tests {
     }
 
     #[test]
+    fn steps_drop_by_the_factor() {
+        let schedule = Schedule {
+            shape: Shape::Step,
+            warmup_steps: 2,
+            drop_steps: 3,
+            drop_factor: 0.5,
+            ..Schedule::default()
+        };
+        let rates: Vec<f64> = (0..9).map(|step| schedule.rate(1.0, step, 9)).collect();
+        assert_eq!(rates, [0.5, 1.0, 1.0, 1.0, 1.0, 0.5, 0.5, 0.5, 0.25]);
+    }
+
+    #[test]
     fn cosine_goes_from_full_to_the_final_share() {
-        let schedule = Schedule { shape: Shape::Cosine, warmup_steps: 10, final_share: 0.1 };
+        let schedule = Schedule {
+            shape: Shape::Cosine,
+            warmup_steps: 10,
+            final_share: 0.1,
+            ..Schedule::default()
+        };
         let near = |a: f64, b: f64| assert!((a - b).abs() < 1e-12, "{a} {b}");
         near(schedule.rate(2.0, 10, 111), 2.0);
         near(schedule.rate(2.0, 60, 111), 2.0 * 0.55);

@@ -1,5 +1,6 @@
 //! One run of the training loop, from a position to an ending.
 
+use super::average::Average;
 use super::checkpoint::{Best, FORMAT, Position};
 use super::data::{Data, load};
 use super::log::{Entry, Log};
@@ -27,6 +28,7 @@ pub struct Session<'a> {
     data: Data,
     net: UNet,
     strategy: Box<dyn Strategy>,
+    average: Option<Average>,
     vcdr_model: Option<VcdrModel>,
     git_revision: Option<String>,
     position: Position,
@@ -37,6 +39,13 @@ pub struct Session<'a> {
     since_line: Tally,
     since_epoch: Tally,
     saved: Instant,
+}
+
+/// What is trained and what trains it.
+struct Learner {
+    net: UNet,
+    strategy: Box<dyn Strategy>,
+    average: Option<Average>,
 }
 
 impl<'a> Session<'a> {
@@ -51,8 +60,10 @@ impl<'a> Session<'a> {
         let inherited = start.and_then(|checkpoint| checkpoint.info().vcdr_model);
         let vcdr_model = data.vcdr_model.or(inherited);
         let strategy = strategy::build(config.strategy, &net, config.optimizer.adam());
+        let average = config.average.map(|decay| Average::new(&net, decay)).transpose()?;
+        let learner = Learner { net, strategy, average };
         let start = (Position::default(), None);
-        Self::open(config, clock, device, data, (net, strategy), vcdr_model, start)
+        Self::open(config, clock, device, data, learner, vcdr_model, start)
     }
 
     /// A training from the position of `checkpoint`.
@@ -63,8 +74,12 @@ impl<'a> Session<'a> {
         device: &Device,
     ) -> Result<Self, TrainingError> {
         let info = checkpoint.info();
-        let state = checkpoint.optimiser(device)?;
+        let mut state = checkpoint.optimiser(device)?;
         let net = checkpoint.network(device)?;
+        let mut average = config.average.map(|decay| Average::new(&net, decay)).transpose()?;
+        if let Some(average) = &mut average {
+            average.restore(&mut state)?;
+        }
         let mut strategy = strategy::build(config.strategy, &net, config.optimizer.adam());
         strategy
             .restore(&state)
@@ -74,8 +89,9 @@ impl<'a> Session<'a> {
             let expected = info.dataset_hash.clone();
             return Err(TrainingError::DataChanged { expected, found: data.hash });
         }
+        let learner = Learner { net, strategy, average };
         let start = (info.position, info.best);
-        Self::open(config, clock, device, data, (net, strategy), info.vcdr_model, start)
+        Self::open(config, clock, device, data, learner, info.vcdr_model, start)
     }
 
     fn open(
@@ -83,7 +99,7 @@ impl<'a> Session<'a> {
         clock: Clock<'a>,
         device: &Device,
         data: Data,
-        (net, strategy): (UNet, Box<dyn Strategy>),
+        Learner { net, strategy, average }: Learner,
         vcdr_model: Option<VcdrModel>,
         (position, best): (Position, Option<Best>),
     ) -> Result<Self, TrainingError> {
@@ -105,6 +121,7 @@ impl<'a> Session<'a> {
             data,
             net,
             strategy,
+            average,
             vcdr_model,
             position,
             best,
@@ -167,7 +184,7 @@ impl<'a> Session<'a> {
         drop(batches);
         let done = epoch + 1;
         let due = done % self.config.validate_every == 0 || done == self.config.epochs;
-        if due && !self.validate()? {
+        if due && !self.judge()? {
             return Ok(Some(Ending::Interrupted));
         }
         if !due {
@@ -178,7 +195,26 @@ impl<'a> Session<'a> {
         if self.saved.elapsed() >= EPOCH_CHECKPOINT_AGE {
             self.save_last()?;
         }
-        Ok(None)
+        Ok((due && self.is_stalled(epoch)).then_some(Ending::Stalled))
+    }
+
+    /// Whether the last `patience` validations, of which that of `epoch` is the latest, were all
+    /// worse than the best.
+    fn is_stalled(&self, epoch: u64) -> bool {
+        let worse = self.best.map_or(0, |best| (epoch - best.epoch) / self.config.validate_every);
+        self.config.patience.is_some_and(|patience| worse >= patience)
+    }
+
+    /// Validates the averaged weights where there are such, else the live ones. False: interrupted.
+    fn judge(&mut self) -> Result<bool, TrainingError> {
+        self.exchange_average()?;
+        let judged = self.validate();
+        self.exchange_average()?;
+        judged
+    }
+
+    fn exchange_average(&mut self) -> Result<(), TrainingError> {
+        Ok(self.average.as_mut().map_or(Ok(()), Average::exchange)?)
     }
 
     fn step(&mut self, batch: &Batch, asked: Instant) -> Result<(), TrainingError> {
@@ -187,11 +223,19 @@ impl<'a> Session<'a> {
         let steps = self.config.epochs * self.data.steps_per_epoch;
         let lr = self.config.schedule.rate(self.config.optimizer.lr, step, steps);
         let dropout = seed::mix(seed::mix(self.config.seed, seed::DROPOUT), step);
-        let options =
-            StepOptions { lr, epoch, dropout_seed: dropout, fovea: self.config.fovea_loss };
+        let options = StepOptions {
+            lr,
+            epoch,
+            dropout_seed: dropout,
+            fovea: self.config.fovea_loss,
+            freeze_encoder: epoch < self.config.freeze_encoder_epochs,
+        };
         let report = Step::new(&self.net, batch, options, &Alone)
             .and_then(|step| self.strategy.step(&step))
             .map_err(|source| self.failed_step(source, batch))?;
+        if let Some(average) = &mut self.average {
+            average.update()?;
+        }
         self.position.step += 1;
         self.position.batch += 1;
         let took = asked.elapsed();
@@ -269,10 +313,13 @@ impl<'a> Session<'a> {
     }
 
     fn save_last(&mut self) -> Result<(), TrainingError> {
-        let state = self
+        let mut state = self
             .strategy
             .state()
             .map_err(|source| TrainingError::Step { step: self.position.step, source })?;
+        if let Some(average) = &self.average {
+            state.extend(average.state()?);
+        }
         self.save(LAST, state)?;
         self.saved = Instant::now();
         Ok(())

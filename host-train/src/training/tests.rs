@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 use super::checkpoint::{METADATA_KEY, Position};
-use super::config::{Input, Source};
+use super::config::{Input, Phantoms, Source};
 use super::*;
 use crate::dataset::augment::Augment;
 use crate::network::NetworkConfig;
@@ -328,4 +328,107 @@ fn weights_that_are_not_finite_are_never_saved() {
     let error = poisoned.save(&last).unwrap_err().to_string();
     assert!(error.contains("not finite"), "{error}");
     assert!(before == contents(&last));
+}
+
+/// Every option that has a state or a random choice of its own.
+fn with_every_option(out: &Path) -> Config {
+    let mut config = tiny(out);
+    config.average = Some(0.9);
+    config.freeze_encoder_epochs = 1;
+    config.optimizer.weight_decay = 0.01;
+    config.optimizer.clip_norm = Some(0.5);
+    config.optimizer.encoder_rate = 0.5;
+    config.data[0].glaucoma_share = Some(0.25);
+    let drawn = Phantoms { count: 3, validation: 1, side: 128, ..Phantoms::default() };
+    config.data.push(Source { phantoms: Some(drawn), ..Source::default() });
+    config
+}
+
+#[test]
+fn resumption_is_bit_identical_with_every_option() {
+    let folder = tempfile::tempdir().unwrap();
+    let (straight, pieces) = (folder.path().join("straight"), folder.path().join("pieces"));
+    run(with_every_option(&straight), &Control::default(), &CPU).unwrap();
+    run(with_every_option(&pieces), &steps(4), &CPU).unwrap();
+    let last = Checkpoint::load(&pieces.join(LAST)).unwrap();
+    resume(&last, |_| (), &Control::default(), &CPU).unwrap();
+    let (one, other) = (contents(&straight.join(LAST)), contents(&pieces.join(LAST)));
+    assert!(one.keys().any(|name| name == "optimizer.average.updates"));
+    assert!(one == other, "tensors differ");
+    assert!(contents(&straight.join(BEST)) == contents(&pieces.join(BEST)));
+}
+
+#[test]
+fn the_best_model_holds_the_averaged_weights() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = Config { average: Some(0.9), epochs: 1, ..tiny(folder.path()) };
+    run(config, &Control::default(), &CPU).unwrap();
+    let (best, last) = (contents(&folder.path().join(BEST)), contents(&folder.path().join(LAST)));
+    let name = "encoder.stage1.conv1.weight";
+    assert!(best[name] != last[name]);
+    assert!(best[name] == last[&format!("optimizer.average.{name}")]);
+}
+
+#[test]
+fn a_frozen_encoder_stays_and_the_rest_moves() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = |name: &str| folder.path().join(name);
+    let frozen = |out: &Path| Config { freeze_encoder_epochs: 1, ..tiny(out) };
+    run(frozen(&out("start")), &steps(0), &CPU).unwrap();
+    run(frozen(&out("later")), &steps(3), &CPU).unwrap();
+    let (start, later) = (contents(&out("start").join(LAST)), contents(&out("later").join(LAST)));
+    let same = |part: &str| {
+        let own = start.keys().filter(|name| name.starts_with(part) && !name.contains("running"));
+        own.map(|name| start[name] == later[name]).collect::<Vec<_>>()
+    };
+    assert!(same("encoder.").into_iter().all(|same| same));
+    assert!(same("decoder.").into_iter().any(|same| !same));
+}
+
+#[test]
+fn a_training_that_no_longer_improves_stops() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut config = tiny(folder.path());
+    config.epochs = 50;
+    config.patience = Some(2);
+    // A rate at which nothing gets better for long.
+    config.optimizer.lr = 0.3;
+    let outcome = run(config, &Control::default(), &CPU).unwrap();
+    assert_eq!(outcome.ending, Ending::Stalled);
+    assert_eq!(outcome.position.epoch, outcome.best.unwrap().epoch + 3);
+    assert_eq!(log_lines(folder.path()).last().unwrap()["reason"], "stalled");
+}
+
+#[test]
+fn heads_that_nothing_can_teach_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut config = tiny(folder.path());
+    config.data[0].tasks = Some(vec![Task::Disc, Task::Fovea]);
+    let error = run(config, &steps(1), &CPU).unwrap_err().to_string();
+    assert!(error.contains("glaucoma") && error.contains("network.tasks"), "{error}");
+
+    let mut config = tiny(folder.path());
+    let healthy =
+        Phantoms { count: 4, validation: 1, side: 128, glaucoma_share: 0.0, ..Phantoms::default() };
+    config.data = vec![Source { phantoms: Some(healthy), ..Source::default() }];
+    let error = run(config.clone(), &steps(1), &CPU).unwrap_err().to_string();
+    assert!(error.contains("all 4 class labels") && error.contains("healthy"), "{error}");
+    config.network.tasks.retain(|task| *task != Task::Glaucoma);
+    run(config, &steps(1), &CPU).unwrap();
+}
+
+#[test]
+fn the_rarer_class_is_shown_as_often_as_asked() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut config = tiny(folder.path());
+    config.batch = 4;
+    config.data[0].path = folder.path().join("more");
+    config.data[0].glaucoma_share = Some(0.25);
+    pictures(&config.data[0].path, [16, 4]);
+    let data = super::data::load(&config, &CPU).unwrap();
+    let mut classes = Vec::new();
+    for batch in data.batches.epoch(0, 0) {
+        classes.extend(batch.unwrap().glaucoma.unwrap().values.to_vec1::<f32>().unwrap());
+    }
+    assert_eq!((classes.len(), classes.iter().sum::<f32>()), (16, 4.0));
 }

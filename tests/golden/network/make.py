@@ -171,6 +171,35 @@ def adam():
     save(HERE / "adam.safetensors", golden)
 
 
+def adamw():
+    """Decoupled decay of a matrix, none of a bias; an encoder at a tenth of the rate; clipping."""
+    shapes = {"encoder.w": (4, 8), "encoder.b": (8,), "head.w": (2, 8), "head.b": (2,)}
+
+    def tensor(shape, seed):
+        return torch.from_numpy(noise(math.prod(shape), seed).reshape(shape).astype(np.float32))
+
+    own = {
+        name: nn.Parameter(tensor(shape, 100 + i))
+        for i, (name, shape) in enumerate(shapes.items())
+    }
+    groups = [
+        {"params": [p], "lr": 0.05 * (0.1 if name.startswith("encoder") else 1.0),
+         "weight_decay": 0.1 if p.ndim > 1 else 0.0}
+        for name, p in own.items()
+    ]
+    optimiser = torch.optim.AdamW(groups)
+    golden = {}
+    for step in range(4):
+        for i, (name, shape) in enumerate(shapes.items()):
+            own[name].grad = tensor(shape, 200 + 10 * step + i) * 2.0**step
+        # Their norms are about 3, 6, 12 and 24: the first is left alone.
+        nn.utils.clip_grad_norm_(list(own.values()), 5.0)
+        optimiser.step()
+        golden |= {f"{name}.{step}": p.detach().clone() for name, p in own.items()}
+    save(HERE / "adamw.safetensors", golden)
+
+
 if __name__ == "__main__":
     network()
     adam()
+    adamw()
