@@ -11,5 +11,6 @@ pub mod loss;
 pub mod memory;
 pub mod network;
 pub mod parallel;
+pub mod plot;
 pub mod strategy;
 pub mod training;

@@ -3,10 +3,12 @@
 use crate::dataset::cache::Cache;
 use crate::dataset::{Dataset, Sample, open};
 use crate::evaluation::discs::{locate, write_table};
-use crate::evaluation::measure::{Model, Options, measure};
+use crate::evaluation::figures::{reliability_chart, roc_chart};
+use crate::evaluation::measure::{Measured, Model, Options, measure};
 use crate::evaluation::report::Report;
+use crate::evaluation::score::Scored;
 use crate::training::data::{divide, loading_bar};
-use crate::training::{Checkpoint, Config};
+use crate::training::{Checkpoint, CheckpointInfo, Config};
 use anyhow::{Context, bail};
 use candle_core::Device;
 use clap::ValueEnum;
@@ -16,9 +18,10 @@ use std::process::ExitCode;
 /// Options of `host-train evaluate`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The model: a checkpoint of `host-train train`.
-    #[arg(long, value_name = "FILE")]
-    checkpoint: PathBuf,
+    /// The model: a checkpoint of `host-train train`, or one for each of several tasks, which are
+    /// then measured as one model.
+    #[arg(long, value_name = "FILE", num_args = 1.., required = true)]
+    checkpoint: Vec<PathBuf>,
     /// Folders of data sets.
     #[arg(long, value_name = "DIR", num_args = 1.., required = true)]
     data: Vec<PathBuf>,
@@ -29,6 +32,12 @@ pub struct Args {
     /// Judge the class also on views of the disc, cut where a first pass finds it.
     #[arg(long)]
     disc_crops: bool,
+    /// Measure also in the photographs' own pixels, as the REFUGE challenge does.
+    #[arg(long)]
+    native: bool,
+    /// Write ROC and reliability curves as SVG and PNG to this folder.
+    #[arg(long, value_name = "DIR")]
+    figures: Option<PathBuf>,
     /// Write the report as JSON to this file.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -55,12 +64,14 @@ enum Split {
 /// # Errors
 /// Whatever stopped it, with the file it stopped at.
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let checkpoint = Checkpoint::load(&args.checkpoint)?;
-    let info = checkpoint.info();
+    let checkpoints =
+        args.checkpoint.iter().map(|path| Checkpoint::load(path)).collect::<Result<Vec<_>, _>>()?;
+    let info = common_info(&checkpoints)?;
     let device = Device::Cpu;
-    let net = checkpoint.network(&device)?;
+    let nets = checkpoints.iter().map(|own| own.network(&device)).collect::<Result<Vec<_>, _>>()?;
     let contract = info.config.input.contract();
-    let model = Model { net: &net, contract, vcdr_model: info.vcdr_model, device };
+    let vcdr_model = checkpoints.iter().find_map(|own| own.info().vcdr_model);
+    let model = Model { nets: nets.iter().collect(), contract, vcdr_model, device };
     let cache = args.cache.as_deref().map(Cache::open).transpose()?;
     let wanted = args.split.unwrap_or(match args.write_discs {
         Some(_) => Split::All,
@@ -73,15 +84,22 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     }
     let crop = disc_crop(&info.config);
     let disc_views = args.disc_crops.then_some(&crop);
-    let mut datasets = Vec::new();
+    let (mut datasets, mut pictures) = (Vec::new(), Vec::new());
     for (name, samples) in &sets {
         let bar = loading_bar(name, samples.len());
-        let options = Options { disc_views, cache: cache.as_ref() };
-        datasets.push(measure(&model, name, samples, &options, &|| bar.inc(1))?);
+        let options = Options { native: args.native, disc_views, cache: cache.as_ref() };
+        let Measured { report, scored } = measure(&model, name, samples, &options, &|| bar.inc(1))?;
         bar.finish_and_clear();
+        datasets.push(report);
+        pictures.push((name.as_str(), scored));
     }
+    if let Some(folder) = &args.figures {
+        write_figures(folder, &pictures)?;
+    }
+    let files: Vec<String> =
+        args.checkpoint.iter().map(|path| path.display().to_string()).collect();
     let report = Report {
-        checkpoint: args.checkpoint.display().to_string(),
+        checkpoint: files.join(" + "),
         trained_on_hash: info.dataset_hash.clone(),
         side: info.config.input.side,
         framing: format!("{:?}", info.config.input.framing),
@@ -94,6 +112,42 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         crate::files::write(path, &json).with_context(|| path.display().to_string())?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// What all checkpoints of one model must share; that of the first.
+fn common_info(checkpoints: &[Checkpoint]) -> anyhow::Result<&CheckpointInfo> {
+    let (first, others) = checkpoints.split_first().context("no checkpoint given")?;
+    let mut known = first.info().config.network.tasks.clone();
+    for other in others {
+        let (one, two) = (&first.info().config, &other.info().config);
+        if one.input != two.input {
+            bail!("{}: trained on other inputs than the first checkpoint", other.path().display());
+        }
+        for task in &two.network.tasks {
+            if known.contains(task) {
+                bail!("{}: a second network for {}", other.path().display(), task.name());
+            }
+            known.push(*task);
+        }
+    }
+    Ok(first.info())
+}
+
+fn write_figures(folder: &Path, pictures: &[(&str, Vec<Scored>)]) -> anyhow::Result<()> {
+    std::fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
+    let groups: Vec<(&str, &[Scored])> =
+        pictures.iter().map(|(name, scored)| (*name, scored.as_slice())).collect();
+    let charts = [
+        ("roc", roc_chart("Receiver operating characteristic, whole pictures", &groups)),
+        ("reliability", reliability_chart("Reliability of the fused probability", &groups)),
+    ];
+    for (name, chart) in charts {
+        match chart {
+            Some(chart) => chart.write(folder, name)?,
+            None => eprintln!("no {name} curve: no pictures of both classes"),
+        }
+    }
+    Ok(())
 }
 
 /// The wanted photographs of a data set, divided exactly as the training did.

@@ -1,8 +1,9 @@
 //! A model over the photographs of a data set: decode, prepare, predict, score.
 
 use super::discs::position_of;
+use super::native::native_score;
 use super::report::{ClassReport, DatasetReport, RESAMPLES};
-use super::score::{Scored, score};
+use super::score::{Scored, reading_of, score, score_reading};
 use super::{EvaluationError, predict_batch};
 use crate::dataset::Sample;
 use crate::dataset::batches::{Batch, Example};
@@ -22,8 +23,8 @@ const MASTER: u32 = 2;
 
 /// A network with everything that is needed to use it on photographs.
 pub struct Model<'a> {
-    /// The network.
-    pub net: &'a UNet,
+    /// The network, or several that know different tasks (single-task learning).
+    pub nets: Vec<&'a UNet>,
     /// How photographs are prepared.
     pub contract: InputContract,
     /// The linear classifier of the vertical cup-to-disc ratio, where there is one.
@@ -32,9 +33,25 @@ pub struct Model<'a> {
     pub device: Device,
 }
 
+/// Takes into `all` what `one` knows and `all` does not.
+fn add(all: &mut NetworkOutput, one: NetworkOutput) {
+    if all.glaucoma.is_nan() {
+        all.glaucoma = one.glaucoma;
+    }
+    for (own, other) in
+        [(&mut all.disc, one.disc), (&mut all.cup, one.cup), (&mut all.fovea, one.fovea)]
+    {
+        if own.is_empty() {
+            *own = other;
+        }
+    }
+}
+
 /// How to measure.
 #[derive(Default)]
 pub struct Options<'a> {
+    /// Measure in native pixels as well.
+    pub native: bool,
     /// Judge the class on views of the disc as well, cut where a first pass finds it.
     pub disc_views: Option<&'a DiscCrop>,
     /// Decoded pictures from earlier runs.
@@ -48,7 +65,12 @@ impl Model<'_> {
     /// Pictures of another side; failures of the network.
     pub fn judge(&self, examples: &[Example]) -> Result<Vec<NetworkOutput>, EvaluationError> {
         let batch = Batch::from_examples(examples, self.contract.scale, &self.device)?;
-        predict_batch(self.net, &batch.images)
+        let mut answers = self.nets.iter().map(|net| predict_batch(net, &batch.images));
+        let mut together = answers.next().transpose()?.unwrap_or_default();
+        for answer in answers {
+            together.iter_mut().zip(answer?).for_each(|(all, one)| add(all, one));
+        }
+        Ok(together)
     }
 
     /// Prepares `samples` chunk by chunk and hands each photograph with its output to `take`.
@@ -69,6 +91,14 @@ impl Model<'_> {
     }
 }
 
+/// A data set's numbers, and the pictures they were made of.
+pub struct Measured {
+    /// The numbers.
+    pub report: DatasetReport,
+    /// Whole pictures, in the order of the samples.
+    pub scored: Vec<Scored>,
+}
+
 /// Measures `model` on `samples`, the photographs of the data set `name`. `done` is called for each
 /// photograph read.
 ///
@@ -80,10 +110,10 @@ pub fn measure(
     samples: &[Sample],
     options: &Options<'_>,
     done: &(dyn Fn() + Sync),
-) -> Result<DatasetReport, EvaluationError> {
+) -> Result<Measured, EvaluationError> {
     let mut scored = Vec::with_capacity(samples.len());
     model.each(samples, options.cache, done, |sample, example, output| {
-        scored.push(score(example, width(sample, example), output, model.vcdr_model.as_ref()));
+        scored.push(score_sample(model, sample, example, output, options)?);
         Ok(())
     })?;
     let mut report = DatasetReport::of(name, &scored, RESAMPLES);
@@ -99,7 +129,37 @@ pub fn measure(
         }
     }
     report.notes.extend(notes(name, samples, &report));
-    Ok(report)
+    Ok(Measured { report, scored })
+}
+
+fn score_sample(
+    model: &Model<'_>,
+    sample: &Sample,
+    example: &Example,
+    output: &NetworkOutput,
+    options: &Options<'_>,
+) -> Result<Scored, EvaluationError> {
+    let size = sample.declared_size.or_else(|| image::image_dimensions(&sample.photo).ok());
+    let width = size.map_or(example.placement.width, |(width, _)| f64::from(width));
+    let reading = reading_of(example, output);
+    let mut scored = score_reading(example, width, output, &reading, model.vcdr_model.as_ref());
+    if let Some(size) = size {
+        scored.camera = camera(&sample.dataset, size);
+        if options.native {
+            scored.native = Some(native_score(sample, size, &example.placement, output, &reading)?);
+        }
+    }
+    Ok(scored)
+}
+
+/// What stands for the camera: no data set names it for each photograph, but each camera has its own
+/// picture size. REFUGE's two are known by name.
+fn camera(dataset: &str, (width, height): (u32, u32)) -> String {
+    match (dataset, width, height) {
+        ("refuge", 2124, 2056) => "Zeiss Visucam 500".to_owned(),
+        ("refuge", 1634, 1634) => "Canon CR-2".to_owned(),
+        _ => format!("{width} x {height}"),
+    }
 }
 
 /// What a reader must know of a data set's labels.
@@ -121,11 +181,6 @@ fn notes(name: &str, samples: &[Sample], report: &DatasetReport) -> Vec<String> 
             .push(format!("{circles} discs are circles from a centre and a diameter, no outlines"));
     }
     notes
-}
-
-fn width(sample: &Sample, example: &Example) -> f64 {
-    let declared = sample.declared_size.or_else(|| image::image_dimensions(&sample.photo).ok());
-    declared.map_or(example.placement.width, |(width, _)| f64::from(width))
 }
 
 /// Judges the class of labelled photographs on the reference view of the disc that the network

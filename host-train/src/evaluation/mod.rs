@@ -1,7 +1,10 @@
 //! Runs a model over pictures and measures what it says: the same reading functions as the device.
 
 pub mod discs;
+pub mod figures;
 pub mod measure;
+pub mod native;
+pub mod reliability;
 pub mod report;
 pub mod score;
 

@@ -1,10 +1,13 @@
 //! From measured pictures to numbers with their n and their uncertainty.
 
+use super::native::NativeScore;
+use super::reliability::Reliability;
 use super::score::Scored;
 use glaucoma_common::metrics::{
     auc, auc_interval, bootstrap_interval, mean_and_deviation, sensitivity_at_specificity,
 };
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 /// Confidence of every interval.
@@ -15,9 +18,9 @@ pub const RESAMPLES: usize = 2000;
 const BOOTSTRAP_SEED: u64 = 20_220_718;
 
 /// An evaluation: which model, on what, and the numbers of each data set.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Report {
-    /// The checkpoint's file.
+    /// The checkpoint's file, or several that were measured as one model.
     pub checkpoint: String,
     /// SHA-256 of the data the model was trained on.
     pub trained_on_hash: String,
@@ -32,7 +35,7 @@ pub struct Report {
 }
 
 /// Numbers of one data set.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct DatasetReport {
     /// Its name.
     pub name: String,
@@ -57,13 +60,50 @@ pub struct DatasetReport {
     /// The class, judged on crops round the disc that a first pass found.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub glaucoma_on_disc_crops: Option<ClassReport>,
+    /// The same in native pixels, as the REFUGE challenge measures; where asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub native: Option<NativeReport>,
+    /// Whether the device's probability means what it says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reliability: Option<Reliability>,
+    /// The same numbers for each camera and each class, where there are several.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub groups: Vec<DatasetReport>,
     /// What must be known to read these numbers.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
 }
 
+/// Numbers in native pixels.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct NativeReport {
+    /// Dice of the disc.
+    pub disc_dice: Option<Summary>,
+    /// Dice of the cup.
+    pub cup_dice: Option<Summary>,
+    /// Absolute error of the vertical cup-to-disc ratio.
+    pub vcdr_error: Option<Summary>,
+    /// Distance of the fovea.
+    pub fovea_px: Option<Summary>,
+}
+
+impl NativeReport {
+    fn of(scored: &[Scored], resamples: usize) -> Option<Self> {
+        let scores: Vec<NativeScore> = scored.iter().filter_map(|s| s.native).collect();
+        let all = |value: &dyn Fn(&NativeScore) -> Option<f64>| {
+            Summary::of(&scores.iter().filter_map(value).collect::<Vec<_>>(), resamples)
+        };
+        (!scores.is_empty()).then(|| Self {
+            disc_dice: all(&|s| s.disc_dice),
+            cup_dice: all(&|s| s.cup_dice),
+            vcdr_error: all(&|s| Some((s.vcdr? - s.true_vcdr?).abs())),
+            fovea_px: all(&|s| s.fovea_px),
+        })
+    }
+}
+
 /// A measurement over pictures.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Summary {
     /// Pictures.
     pub n: usize,
@@ -78,7 +118,7 @@ pub struct Summary {
 }
 
 /// How well the classes are told apart.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct ClassReport {
     /// Pictures with glaucoma.
     pub positive: usize,
@@ -93,7 +133,7 @@ pub struct ClassReport {
 }
 
 /// One score's power to tell the classes apart.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct AucReport {
     /// Pictures for which the score exists.
     pub n: usize,
@@ -123,6 +163,12 @@ impl Summary {
             None
         };
         Some(Self { n: values.len(), mean, sd, median: median(values), interval })
+    }
+}
+
+impl Summary {
+    fn between(&self) -> String {
+        self.interval.map_or_else(String::new, |i| format!(" [{:.3}, {:.3}]", i[0], i[1]))
     }
 }
 
@@ -167,9 +213,21 @@ impl AucReport {
 }
 
 impl DatasetReport {
-    /// The numbers of `scored`; `resamples` 0 leaves the bootstrap out.
+    /// The numbers of `scored`, in all and by camera and class; `resamples` 0 leaves bootstrap and
+    /// groups out.
     #[must_use]
     pub fn of(name: &str, scored: &[Scored], resamples: usize) -> Self {
+        let mut report = Self::of_all(name, scored, resamples);
+        if resamples > 0 {
+            report.groups = groups(scored)
+                .into_iter()
+                .map(|(name, scored)| Self::of_all(&name, &scored, resamples))
+                .collect();
+        }
+        report
+    }
+
+    fn of_all(name: &str, scored: &[Scored], resamples: usize) -> Self {
         let all = |value: &dyn Fn(&Scored) -> Option<f64>| -> Option<Summary> {
             Summary::of(&scored.iter().filter_map(value).collect::<Vec<_>>(), resamples)
         };
@@ -188,6 +246,9 @@ impl DatasetReport {
             fovea_unread: scored.iter().filter(unfound).count(),
             glaucoma: ClassReport::of(scored),
             glaucoma_on_disc_crops: None,
+            native: NativeReport::of(scored, resamples),
+            reliability: if resamples > 0 { Reliability::of(&pairs(scored)) } else { None },
+            groups: Vec::new(),
             notes: Vec::new(),
         }
     }
@@ -213,6 +274,30 @@ impl DatasetReport {
     }
 }
 
+/// The device's probability and the class, where both are known.
+#[must_use]
+pub fn pairs(scored: &[Scored]) -> Vec<(f64, bool)> {
+    scored.iter().filter_map(|s| Some((s.fused?, s.glaucoma?))).collect()
+}
+
+/// Pictures by camera and by class; a division into one group is none.
+fn groups(scored: &[Scored]) -> Vec<(String, Vec<Scored>)> {
+    let by = |key: &dyn Fn(&Scored) -> Option<String>| {
+        let mut found: BTreeMap<String, Vec<Scored>> = BTreeMap::new();
+        for one in scored {
+            if let Some(key) = key(one) {
+                found.entry(key).or_default().push(one.clone());
+            }
+        }
+        if found.len() > 1 { found } else { BTreeMap::new() }
+    };
+    let camera = |s: &Scored| (!s.camera.is_empty()).then(|| format!("camera {}", s.camera));
+    let class = |s: &Scored| {
+        s.glaucoma.map(|sick| if sick { "with glaucoma" } else { "without glaucoma" }.to_owned())
+    };
+    by(&camera).into_iter().chain(by(&class)).collect()
+}
+
 impl Report {
     /// The report as text for a terminal.
     #[must_use]
@@ -233,8 +318,7 @@ impl DatasetReport {
         let _ = writeln!(out, "\n{} ({} photographs)", self.name, self.n);
         let mut row = |what: &str, summary: Option<Summary>, unread: usize| {
             let Some(s) = summary else { return };
-            let between =
-                s.interval.map_or_else(String::new, |i| format!(" [{:.3}, {:.3}]", i[0], i[1]));
+            let between = s.between();
             let missed = if unread > 0 { format!(", {unread} not read") } else { String::new() };
             let _ = writeln!(
                 out,
@@ -255,6 +339,31 @@ impl DatasetReport {
             if let Some(class) = class {
                 class.describe(what, out);
             }
+        }
+        if let Some(native) = &self.native {
+            let _ = writeln!(out, "  in native pixels");
+            let mut row = |what: &str, summary: Option<Summary>| {
+                let Some(s) = summary else { return };
+                let between = s.between();
+                let _ = writeln!(
+                    out,
+                    "    {what:<32} {:.3}{between} ± {:.3}, median {:.3}, n {}",
+                    s.mean, s.sd, s.median, s.n
+                );
+            };
+            row("disc Dice", native.disc_dice);
+            row("cup Dice", native.cup_dice);
+            row("vCDR absolute error", native.vcdr_error);
+            row("fovea error (native px)", native.fovea_px);
+        }
+        if let Some(Reliability { n, brier, calibration_error, .. }) = &self.reliability {
+            let _ = writeln!(
+                out,
+                "  probability: Brier score {brier:.3}, calibration error {calibration_error:.3}, n {n}"
+            );
+        }
+        for group in &self.groups {
+            let _ = writeln!(out, "  {}", group.line());
         }
         for note in &self.notes {
             let _ = writeln!(out, "  note: {note}");

@@ -1,5 +1,6 @@
 //! One picture: what was said of it beside what is true of it.
 
+use super::native::NativeScore;
 use crate::dataset::batches::Example;
 use glaucoma_common::manifest::{Anatomy, Decoding};
 use glaucoma_common::mask::Mask;
@@ -7,10 +8,11 @@ use glaucoma_common::metrics::dice;
 use glaucoma_common::preprocess::NetworkPoint;
 use glaucoma_common::reading::{NetworkOutput, Reading, Region, read, vcdr_of};
 use glaucoma_common::risk::{VcdrModel, fuse};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// One picture's measurements. What has no truth, or only a machine-made one, is `None`.
-#[derive(Debug, Clone, PartialEq, Default, Serialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Scored {
     /// The sample's id.
     pub id: String,
@@ -36,6 +38,10 @@ pub struct Scored {
     pub fovea_px: Option<f64>,
     /// The same distance in native pixels as a percentage of the photograph's width.
     pub fovea_percent: Option<f64>,
+    /// What tells its camera; empty where nobody asked.
+    pub camera: String,
+    /// The same in native pixels, where asked for.
+    pub native: Option<NativeScore>,
 }
 
 /// Measures one picture. `native_width` is the photograph's width in pixels, the side that the
@@ -47,25 +53,46 @@ pub fn score(
     output: &NetworkOutput,
     vcdr_model: Option<&VcdrModel>,
 ) -> Scored {
-    let reading = read(output, &example.placement, &Decoding::default(), &Anatomy::default());
-    let disc = example.disc.as_ref().filter(|_| !example.disc_pseudo);
-    let cup = example.cup.as_ref().filter(|_| !example.cup_pseudo);
+    score_reading(example, native_width, output, &reading_of(example, output), vcdr_model)
+}
+
+/// What the device would read from `output` on `example`.
+#[must_use]
+pub fn reading_of(example: &Example, output: &NetworkOutput) -> Reading {
+    read(output, &example.placement, &Decoding::default(), &Anatomy::default())
+}
+
+/// [`score`] of what was read from `output` already. A task without a head is not scored.
+#[must_use]
+pub fn score_reading(
+    example: &Example,
+    native_width: f64,
+    output: &NetworkOutput,
+    reading: &Reading,
+    vcdr_model: Option<&VcdrModel>,
+) -> Scored {
+    let real_disc = !example.disc_pseudo && !output.disc.is_empty();
+    let real_cup = !example.cup_pseudo && !output.cup.is_empty();
+    let disc = example.disc.as_ref().filter(|_| real_disc);
+    let cup = example.cup.as_ref().filter(|_| real_cup);
     let vcdr_probability =
         reading.vcdr.zip(vcdr_model).map(|(vcdr, model)| model.probability(vcdr));
-    let (fovea_px, fovea_percent) = fovea_error(example, native_width, &reading);
+    let (fovea_px, fovea_percent) = fovea_error(example, native_width, reading);
     Scored {
         id: example.id.clone(),
         glaucoma: example.glaucoma,
         classifier: reading.classifier_probability,
         vcdr: reading.vcdr,
         vcdr_probability,
-        fused: fused(&reading, vcdr_model),
+        fused: fused(reading, vcdr_model),
         disc_dice: disc.map(|truth| region_dice(truth, reading.disc.as_ref())),
         cup_dice: cup.map(|truth| region_dice(truth, reading.cup.as_ref())),
         true_vcdr: disc.zip(cup).and_then(|(disc, cup)| vcdr_of(disc, cup)),
-        has_fovea: example.fovea.is_some(),
+        has_fovea: example.fovea.is_some() && !output.fovea.is_empty(),
         fovea_px,
         fovea_percent,
+        camera: String::new(),
+        native: None,
     }
 }
 

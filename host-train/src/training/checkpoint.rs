@@ -181,6 +181,12 @@ impl Checkpoint {
         Self { path: PathBuf::new(), info, tensors: weights.chain(state).collect() }
     }
 
+    /// The file it was read from; empty for one that was made in memory.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Everything that is not a tensor.
     #[must_use]
     pub fn info(&self) -> &CheckpointInfo {
