@@ -10,6 +10,7 @@ use super::{LAST, Outcome, TrainingError, git_revision, seed};
 use crate::dataset::batches::Batch;
 use crate::network::{Task, UNet};
 use crate::parallel::Alone;
+use crate::strategy::telemetry::{self, Conflict};
 use crate::strategy::{self, State, Step, StepOptions, StepReport, Strategy, StrategyError};
 use candle_core::Device;
 use glaucoma_common::risk::VcdrModel;
@@ -50,7 +51,7 @@ impl<'a> Session<'a> {
         let data = load(&config, device)?;
         let inherited = start.and_then(|checkpoint| checkpoint.info().vcdr_model);
         let vcdr_model = data.vcdr_model.or(inherited);
-        let strategy = strategy::build(config.strategy, &net, config.optimizer.adam());
+        let strategy = strategy(&config, &net)?;
         let start = (Position::default(), None);
         Self::open(config, clock, device, data, (net, strategy), vcdr_model, start)
     }
@@ -65,7 +66,7 @@ impl<'a> Session<'a> {
         let info = checkpoint.info();
         let state = checkpoint.optimiser(device)?;
         let net = checkpoint.network(device)?;
-        let mut strategy = strategy::build(config.strategy, &net, config.optimizer.adam());
+        let mut strategy = strategy(&config, &net)?;
         strategy
             .restore(&state)
             .map_err(|source| TrainingError::Step { step: info.position.step, source })?;
@@ -187,10 +188,13 @@ impl<'a> Session<'a> {
         let steps = self.config.epochs * self.data.steps_per_epoch;
         let lr = self.config.schedule.rate(self.config.optimizer.lr, step, steps);
         let dropout = seed::mix(seed::mix(self.config.seed, seed::DROPOUT), step);
+        let seed = seed::mix(seed::mix(self.config.seed, seed::STRATEGY), step);
         let options =
-            StepOptions { lr, epoch, dropout_seed: dropout, fovea: self.config.fovea_loss };
-        let report = Step::new(&self.net, batch, options, &Alone)
-            .and_then(|step| self.strategy.step(&step))
+            StepOptions { lr, epoch, dropout_seed: dropout, seed, fovea: self.config.fovea_loss };
+        let every = self.config.telemetry_every;
+        let measured = every > 0 && (step + 1).is_multiple_of(every);
+        let (report, conflict) = Step::new(&self.net, batch, options, &Alone)
+            .and_then(|step| watched(self.strategy.as_mut(), &step, measured))
             .map_err(|source| self.failed_step(source, batch))?;
         self.position.step += 1;
         self.position.batch += 1;
@@ -198,6 +202,10 @@ impl<'a> Session<'a> {
         self.since_line.add(&report, took, waited);
         self.since_epoch.add(&report, took, waited);
         self.progress.step(epoch, &report.losses, lr, took);
+        if let Some(conflict) = &conflict {
+            let (step, weights) = (self.position.step, report.weights.into());
+            self.write_log(&Entry::Conflict { step, epoch, conflict, weights })?;
+        }
         if self.position.step.is_multiple_of(self.config.log_every) {
             let tally = std::mem::take(&mut self.since_line);
             self.write_log(&Entry::Step {
@@ -305,6 +313,22 @@ impl<'a> Session<'a> {
         let path = || self.config.out.join(super::log::FILE_NAME);
         self.log.write(entry).map_err(|source| TrainingError::Io { path: path(), source })
     }
+}
+
+/// The strategy that `config` names, at its start.
+fn strategy(config: &Config, net: &UNet) -> Result<Box<dyn Strategy>, TrainingError> {
+    let adam = config.optimizer.adam();
+    strategy::build(config.strategy, &config.balance, net, adam).map_err(TrainingError::Strategy)
+}
+
+/// One step, with the conflict of its gradients before it where that is to be `measured`.
+fn watched(
+    strategy: &mut dyn Strategy,
+    step: &Step<'_>,
+    measured: bool,
+) -> Result<(StepReport, Option<Conflict>), StrategyError> {
+    let conflict = measured.then(|| telemetry::measure(step)).transpose()?;
+    Ok((strategy.step(step)?, conflict))
 }
 
 /// Sums over steps.
