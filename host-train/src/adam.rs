@@ -112,7 +112,7 @@ impl Adam {
             return Err(AdamError::Count { found, needed });
         }
         let scale = match self.config.clip_norm {
-            Some(most) => (most / gradients.norm()?).min(1.0),
+            Some(most) => (most / gradients.norm(|_| true)?).min(1.0),
             None => 1.0,
         };
         for (slot, gradient) in self.slots.iter_mut().zip(gradients.iter()) {

@@ -5,7 +5,6 @@
 //! keys, which may replace every other value too, except the facts about the network.
 
 use crate::network::{Encoder, UNet};
-use crate::strategy::StrategyName;
 use crate::training::CheckpointInfo;
 use glaucoma_common::manifest::{
     Anatomy, Decoding, FORMAT, Manifest, ManifestError, OutputNames, Precision, QualityLimits,
@@ -90,10 +89,7 @@ fn known(
         Encoder::Vgg13 => "vgg13",
         Encoder::Vgg16 => "vgg16",
     };
-    let strategy = match config.strategy {
-        StrategyName::Independent => "independent",
-        StrategyName::Aggregated => "aggregated",
-    };
+    let strategy = config.strategy.name();
     // The folder's name only: where it lies on this machine concerns nobody.
     let trained_on: Vec<String> = (config.data.iter())
         .map(|source| match Path::new(&source.label()).file_name() {

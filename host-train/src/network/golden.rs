@@ -198,7 +198,7 @@ fn decay_clipping_and_the_encoders_rate_agree_with_pytorch() {
             .zip(seeds)
             .map(|((_, shape), seed)| Some(noise(*shape, seed, |x| x * scale)))
             .collect();
-        let clipped = gradients.norm().unwrap() > 5.0;
+        let clipped = gradients.norm(|_| true).unwrap() > 5.0;
         assert_eq!(clipped, step > 0);
         adam.step(&gradients, 0.05).unwrap();
         for (name, var) in &own {

@@ -1,6 +1,6 @@
 //! The aggregated loss: one step on the sum of the task losses (Pascal et al. 2022, equation 1).
 
-use super::{State, Step, StepReport, Strategy, StrategyError};
+use super::{State, Step, StepReport, Strategy, StrategyError, StrategyName};
 use super::{refuse_strangers, under_prefix, with_prefix};
 use crate::adam::{Adam, AdamConfig};
 use crate::network::UNet;
@@ -23,7 +23,7 @@ impl Aggregated {
 
 impl Strategy for Aggregated {
     fn name(&self) -> &'static str {
-        "aggregated"
+        StrategyName::Aggregated.name()
     }
 
     fn step(&mut self, step: &Step<'_>) -> Result<StepReport, StrategyError> {
@@ -35,6 +35,7 @@ impl Strategy for Aggregated {
         let outputs = step.forward(&tasks)?;
         let mut total: Option<Tensor> = None;
         for task in tasks {
+            report.weights[task.index()] = Some(1.0);
             let Some(loss) = step.loss(task, &outputs)? else { continue };
             report.losses[task.index()] = Some(loss.value);
             total = Some(match total {

@@ -1,14 +1,18 @@
 //! Strategies against PyTorch (tests/golden/training/make.py) and against their own guarantees.
 #![allow(clippy::unwrap_used)]
 
-use super::{State, Step, StepOptions, StepReport, Strategy, StrategyError, StrategyName, build};
+use super::draw::orders;
+use super::telemetry::measure;
+use super::{Options, State, Step, StepOptions, StepReport, Strategy, StrategyError, StrategyName};
 use crate::adam::AdamConfig;
 use crate::dataset::batches::{Batch, Target};
+use crate::gradients::Gradients;
 use crate::loss::FoveaLoss;
 use crate::network::golden::{network, noise};
-use crate::network::{Task, UNet};
-use crate::parallel::Alone;
-use candle_core::{Device, Tensor};
+use crate::network::{NetworkConfig, Task, UNet};
+use crate::parallel::{Alone, Peers, PeersError};
+use candle_core::{DType, Device, Tensor};
+use clap::ValueEnum;
 use std::collections::HashMap;
 
 const SIDE: usize = 32;
@@ -21,6 +25,14 @@ const ADAM: AdamConfig = AdamConfig {
     weight_decay: 0.0,
     clip_norm: None,
     encoder_rate: 1.0,
+};
+const OPTIONS: StepOptions = StepOptions {
+    lr: LR,
+    epoch: 0,
+    dropout_seed: 7,
+    seed: 5,
+    fovea: FoveaLoss::L1,
+    freeze_encoder: false,
 };
 /// Labelled images step by step, in the order of [`Task::ALL`]; as in the script.
 const LABELLED: [[&[usize]; 4]; 3] =
@@ -56,7 +68,7 @@ fn batch(step: usize) -> Batch {
 }
 
 fn values(tensor: &Tensor) -> Vec<f32> {
-    tensor.flatten_all().unwrap().to_vec1().unwrap()
+    tensor.to_dtype(DType::F32).unwrap().flatten_all().unwrap().to_vec1().unwrap()
 }
 
 fn bits(net: &UNet, strategy: &dyn Strategy) -> Vec<(String, Vec<u8>)> {
@@ -64,16 +76,37 @@ fn bits(net: &UNet, strategy: &dyn Strategy) -> Vec<(String, Vec<u8>)> {
     let tensors = own.map(|(name, var)| (name, var.as_detached_tensor()));
     let all = tensors.chain(strategy.state().unwrap());
     all.map(|(name, tensor)| {
+        let flat = tensor.flatten_all().unwrap();
         let bytes = match tensor.dtype() {
-            candle_core::DType::U32 => {
-                let steps = tensor.flatten_all().unwrap().to_vec1::<u32>().unwrap();
-                steps.iter().flat_map(|v| v.to_le_bytes()).collect()
-            }
-            _ => values(&tensor).iter().flat_map(|v| v.to_le_bytes()).collect(),
+            DType::U32 => bytes(flat.to_vec1::<u32>().unwrap(), u32::to_le_bytes),
+            DType::F64 => bytes(flat.to_vec1::<f64>().unwrap(), f64::to_le_bytes),
+            _ => bytes(flat.to_vec1::<f32>().unwrap(), f32::to_le_bytes),
         };
         (name, bytes)
     })
     .collect()
+}
+
+fn bytes<T, const N: usize>(values: Vec<T>, of: fn(T) -> [u8; N]) -> Vec<u8> {
+    values.into_iter().flat_map(of).collect()
+}
+
+/// A network that `name` can train: of all tasks, or of the cup alone.
+fn network_for(name: StrategyName) -> UNet {
+    if name != StrategyName::Single {
+        return network();
+    }
+    let config =
+        NetworkConfig { width: 1.0 / 32.0, tasks: vec![Task::Cup], ..NetworkConfig::default() };
+    UNet::new(&config, 3, &Device::Cpu).unwrap()
+}
+
+fn build(name: StrategyName, net: &UNet) -> Box<dyn Strategy> {
+    super::build(name, &Options::default(), net, ADAM).unwrap()
+}
+
+fn all() -> &'static [StrategyName] {
+    StrategyName::value_variants()
 }
 
 fn make_step(
@@ -81,19 +114,12 @@ fn make_step(
     net: &UNet,
     batch: &Batch,
 ) -> Result<StepReport, StrategyError> {
-    let options = StepOptions {
-        lr: LR,
-        epoch: 0,
-        dropout_seed: 7,
-        fovea: FoveaLoss::L1,
-        freeze_encoder: false,
-    };
-    strategy.step(&Step::new(net, batch, options, &Alone)?)
+    strategy.step(&Step::new(net, batch, OPTIONS, &Alone)?)
 }
 
 fn run(name: StrategyName, steps: usize) -> (UNet, Box<dyn Strategy>, Vec<[Option<f64>; 4]>) {
-    let net = network();
-    let mut strategy = build(name, &net, ADAM);
+    let net = network_for(name);
+    let mut strategy = build(name, &net);
     let losses = (0..steps)
         .map(|step| make_step(strategy.as_mut(), &net, &batch(step)).unwrap().losses)
         .collect();
@@ -161,6 +187,24 @@ fn aggregated_is_equation_1() {
     agrees_with_pytorch(StrategyName::Aggregated, "aggregated");
 }
 
+#[test]
+fn alternating_is_equation_2() {
+    agrees_with_pytorch(StrategyName::Alternating, "alternating");
+}
+
+#[test]
+fn gradnorm_is_algorithm_1_of_chen() {
+    agrees_with_pytorch(StrategyName::Gradnorm, "gradnorm");
+}
+
+#[test]
+fn pcgrad_is_algorithm_1_of_yu() {
+    // The orders that the script projects in are those drawn here.
+    assert_eq!(orders(2, OPTIONS.seed), [[0, 1], [1, 0]]);
+    assert_eq!(orders(4, OPTIONS.seed), [[0, 1, 2, 3], [3, 0, 1, 2], [2, 3, 0, 1], [3, 1, 2, 0]]);
+    agrees_with_pytorch(StrategyName::Pcgrad, "pcgrad");
+}
+
 /// The part of a strategy's state that belongs to `task`.
 fn of_task(state: &State, task: Task) -> Vec<(String, Tensor)> {
     let prefix = format!("{}.", task.name());
@@ -179,7 +223,7 @@ fn is_zero(tensor: &Tensor) -> bool {
 #[test]
 fn moments_of_a_task_see_only_its_own_gradients() {
     let net = network();
-    let mut strategy = build(StrategyName::Independent, &net, ADAM);
+    let mut strategy = build(StrategyName::Independent, &net);
     make_step(strategy.as_mut(), &net, &labelled_batch(0, [&[], &[], &[], &[0]])).unwrap();
     let state = strategy.state().unwrap();
     for task in [Task::Glaucoma, Task::Disc, Task::Cup] {
@@ -196,7 +240,7 @@ fn a_loss_moves_only_what_it_reaches() {
     let net = network();
     let before: HashMap<String, Vec<f32>> =
         net.parameters().into_iter().map(|(n, v)| (n, values(v.as_tensor()))).collect();
-    let mut strategy = build(StrategyName::Independent, &net, ADAM);
+    let mut strategy = build(StrategyName::Independent, &net);
     let report =
         make_step(strategy.as_mut(), &net, &labelled_batch(0, [&[0, 1], &[], &[], &[]])).unwrap();
     assert!(report.losses[0].is_some() && report.losses[1..].iter().all(Option::is_none));
@@ -210,48 +254,137 @@ fn a_loss_moves_only_what_it_reaches() {
 
 #[test]
 fn a_batch_without_labels_changes_nothing() {
-    for name in [StrategyName::Independent, StrategyName::Aggregated] {
-        let net = network();
-        let mut strategy = build(name, &net, ADAM);
+    for &name in all() {
+        let net = network_for(name);
+        let mut strategy = build(name, &net);
+        make_step(strategy.as_mut(), &net, &batch(0)).unwrap();
         let before = bits(&net, strategy.as_ref());
         let report = make_step(strategy.as_mut(), &net, &labelled_batch(0, [&[]; 4])).unwrap();
-        assert_eq!(report.losses, [None; 4]);
-        assert!(before == bits(&net, strategy.as_ref()));
+        assert_eq!(report, StepReport::default());
+        assert!(before == bits(&net, strategy.as_ref()), "{name:?}");
+    }
+}
+
+#[test]
+fn the_report_has_a_loss_and_a_finite_weight_for_each_labelled_task_and_no_other() {
+    for &name in all() {
+        let net = network_for(name);
+        let mut strategy = build(name, &net);
+        for (at, labelled) in LABELLED.iter().enumerate() {
+            let report = make_step(strategy.as_mut(), &net, &batch(at)).unwrap();
+            for task in Task::ALL {
+                let trained = net.config().tasks.contains(&task);
+                let wanted = trained && !labelled[task.index()].is_empty();
+                let (loss, weight) = (report.losses[task.index()], report.weights[task.index()]);
+                assert_eq!((loss.is_some(), weight.is_some()), (wanted, wanted), "{name:?}");
+                assert!(weight.is_none_or(f64::is_finite), "{name:?} {weight:?}");
+            }
+        }
+        let finite = |tensor: &Tensor| values(tensor).iter().all(|value| value.is_finite());
+        assert!(net.parameters().iter().all(|(_, var)| finite(var.as_tensor())), "{name:?}");
     }
 }
 
 #[test]
 fn a_restored_strategy_goes_on_bit_by_bit() {
-    for name in [StrategyName::Independent, StrategyName::Aggregated] {
+    for &name in all() {
         let (straight, straight_strategy, _) = run(name, 3);
         let (net, strategy, _) = run(name, 2);
         let state = strategy.state().unwrap();
-        let mut resumed = build(name, &net, ADAM);
+        let mut resumed = build(name, &net);
         resumed.restore(&state).unwrap();
         make_step(resumed.as_mut(), &net, &batch(2)).unwrap();
-        assert!(bits(&straight, straight_strategy.as_ref()) == bits(&net, resumed.as_ref()));
+        let same = bits(&straight, straight_strategy.as_ref()) == bits(&net, resumed.as_ref());
+        assert!(same, "{name:?}");
     }
 }
 
 #[test]
 fn the_state_of_another_strategy_is_refused() {
-    let (net, independent, _) = run(StrategyName::Independent, 1);
-    let mut aggregated = build(StrategyName::Aggregated, &net, ADAM);
-    let error = aggregated.restore(&independent.state().unwrap()).unwrap_err();
-    assert!(error.to_string().contains("another strategy"), "{error}");
+    let states: Vec<(StrategyName, State)> =
+        all().iter().map(|&name| (name, run(name, 1).1.state().unwrap())).collect();
+    for &name in all() {
+        let net = network_for(name);
+        for (other, state) in states.iter().filter(|(other, _)| *other != name) {
+            let mut strategy = build(name, &net);
+            let error = strategy.restore(state).unwrap_err();
+            assert!(error.to_string().contains("another strategy"), "{name:?} {other:?}: {error}");
+        }
+    }
+}
+
+#[test]
+fn a_state_without_the_numbers_of_its_method_is_refused() {
+    let (net, famo, _) = run(StrategyName::Famo, 1);
+    let mut state = famo.state().unwrap();
+    state.remove("famo.numbers.logits.values").unwrap();
+    let error = build(StrategyName::Famo, &net).restore(&state).unwrap_err();
+    assert!(error.to_string().contains("numbers.logits.values"), "{error}");
 }
 
 #[test]
 fn a_loss_that_is_not_finite_names_its_task() {
-    for name in [StrategyName::Independent, StrategyName::Aggregated] {
-        let net = network();
-        let mut strategy = build(name, &net, ADAM);
+    for &name in all() {
+        let net = network_for(name);
+        let mut strategy = build(name, &net);
         let mut poisoned = batch(0);
         let cup = poisoned.cup.as_mut().unwrap();
         cup.values = (&cup.values * f64::NAN).unwrap();
         match make_step(strategy.as_mut(), &net, &poisoned).unwrap_err() {
             StrategyError::NotFinite { task, loss } => assert!(task == Task::Cup && loss.is_nan()),
-            other => panic!("{other}"),
+            other => panic!("{name:?}: {other}"),
         }
     }
+}
+
+#[test]
+fn single_task_learning_refuses_several_heads() {
+    let refused =
+        super::build(StrategyName::Single, &Options::default(), &network(), ADAM).err().unwrap();
+    assert!(refused.to_string().contains("list one task in network.tasks"), "{refused}");
+}
+
+/// Two processes that happen to have the same batch.
+struct Twins;
+
+impl Peers for Twins {
+    fn count(&self) -> usize {
+        2
+    }
+
+    fn shares(&self, labelled: [usize; 4]) -> Result<[Option<f64>; 4], PeersError> {
+        Alone.shares(labelled)
+    }
+
+    fn average(&self, gradients: Gradients) -> Result<Gradients, PeersError> {
+        Ok(gradients)
+    }
+}
+
+#[test]
+fn two_processes_with_one_batch_step_as_one_alone() {
+    for &name in all() {
+        let (alone, strategy, _) = run(name, 2);
+        let net = network_for(name);
+        let mut twin = build(name, &net);
+        for at in 0..2 {
+            twin.step(&Step::new(&net, &batch(at), OPTIONS, &Twins).unwrap()).unwrap();
+        }
+        assert!(bits(&alone, strategy.as_ref()) == bits(&net, twin.as_ref()), "{name:?}");
+    }
+}
+
+#[test]
+fn a_measurement_of_conflict_leaves_no_trace() {
+    let (net, strategy, _) = run(StrategyName::Independent, 1);
+    let before = bits(&net, strategy.as_ref());
+    let batch = batch(2);
+    let step = Step::new(&net, &batch, OPTIONS, &Alone).unwrap();
+    let found = measure(&step).unwrap();
+    assert!(before == bits(&net, strategy.as_ref()));
+    assert_eq!((found.encoder.norms.len(), found.encoder.cosines.len()), (4, 6));
+    assert_eq!((found.decoder.norms.len(), found.decoder.cosines.len()), (3, 3));
+    assert!(found.decoder.cosines.contains_key("disc-cup"));
+    let all = found.encoder.cosines.values().chain(found.decoder.cosines.values());
+    assert!(all.clone().all(|cosine| cosine.abs() <= 1.0) && all.clone().any(|c| c.abs() > 1e-3));
 }

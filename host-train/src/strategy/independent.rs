@@ -1,6 +1,6 @@
 //! MTL-IO: each task in turn with an optimiser of its own (Pascal et al. 2022, equation 3).
 
-use super::{State, Step, StepReport, Strategy, StrategyError};
+use super::{State, Step, StepReport, Strategy, StrategyError, StrategyName};
 use super::{refuse_strangers, under_prefix, with_prefix};
 use crate::adam::{Adam, AdamConfig};
 use crate::network::{Task, UNet};
@@ -24,7 +24,7 @@ impl Independent {
 
 impl Strategy for Independent {
     fn name(&self) -> &'static str {
-        "independent"
+        StrategyName::Independent.name()
     }
 
     fn step(&mut self, step: &Step<'_>) -> Result<StepReport, StrategyError> {
@@ -37,6 +37,7 @@ impl Strategy for Independent {
             let (gradients, loss) = step.one_task(task)?;
             adam.step(&gradients, step.lr)?;
             report.losses[task.index()] = loss;
+            report.weights[task.index()] = Some(1.0);
         }
         Ok(report)
     }

@@ -1,13 +1,13 @@
 //! What a strategy is given for one step, and the passes through the network that it is made of.
 
-use super::StrategyError;
+use super::{PerTask, StrategyError};
 use crate::adam::ENCODER;
 use crate::dataset::batches::Batch;
 use crate::gradients::Gradients;
 use crate::loss::{FoveaLoss, masked_loss};
 use crate::network::{Mode, Outputs, Task, UNet};
 use crate::parallel::Peers;
-use candle_core::{Tensor, Var};
+use candle_core::{Device, Tensor, Var};
 
 /// One batch with everything that decides the step to make on it.
 pub struct Step<'a> {
@@ -19,6 +19,8 @@ pub struct Step<'a> {
     pub lr: f64,
     /// Epoch, from 0.
     pub epoch: u64,
+    /// Decides the random choices of the strategy; the same for all peers.
+    pub seed: u64,
     parameters: Vec<(String, Var)>,
     dropout_seed: u64,
     fovea: FoveaLoss,
@@ -36,6 +38,8 @@ pub struct StepOptions {
     pub epoch: u64,
     /// Decides every dropout mask of the step.
     pub dropout_seed: u64,
+    /// Decides the random choices of the strategy; must be the same for all peers.
+    pub seed: u64,
     /// How the fovea's map is compared.
     pub fovea: FoveaLoss,
     /// Leave the encoder as it is: nothing gets a gradient there.
@@ -58,13 +62,14 @@ impl<'a> Step<'a> {
             batch.target(task).filter(|_| heads.contains(&task)).map_or(0, |own| own.labelled)
         });
         let shares = peers.shares(labelled)?;
-        let StepOptions { lr, epoch, dropout_seed, fovea, freeze_encoder } = options;
+        let StepOptions { lr, epoch, dropout_seed, seed, fovea, freeze_encoder } = options;
         let parameters = net.parameters();
         Ok(Self {
             net,
             batch,
             lr,
             epoch,
+            seed,
             parameters,
             dropout_seed,
             fovea,
@@ -125,6 +130,55 @@ impl<'a> Step<'a> {
                 .for_each(|(_, own)| *own = None);
         }
         Ok(self.peers.average(own)?)
+    }
+
+    /// The losses over the labelled images of all peers, from this process's: what a method may
+    /// learn from, since every peer then learns the same. One entry for each of [`Step::tasks`].
+    ///
+    /// # Errors
+    /// A peer is gone; failures of the tensor library.
+    pub fn losses_of_all(&self, own: PerTask) -> Result<PerTask, StrategyError> {
+        if self.peers.count() == 1 {
+            return Ok(own);
+        }
+        // Averaged as gradients are: times the share, the plain mean is the mean over the images.
+        let shared = Task::ALL.map(|task| {
+            let (loss, share) = (own[task.index()], self.shares[task.index()]);
+            loss.zip(share).map_or(0.0, |(loss, share)| (loss * share) as f32)
+        });
+        let one = Gradients::from_iter([Some(Tensor::new(&shared, &Device::Cpu)?)]);
+        let averaged = self.peers.average(one)?;
+        let mut all = [None; 4];
+        if let Some(Some(mean)) = averaged.iter().next() {
+            for (task, mean) in Task::ALL.into_iter().zip(mean.to_vec1::<f32>()?) {
+                all[task.index()] = self.shares[task.index()].map(|_| f64::from(mean));
+            }
+        }
+        Ok(all)
+    }
+
+    /// Runs `passes` and puts the running statistics back as they were, bit for bit: for passes that
+    /// measure and are no part of the training.
+    ///
+    /// # Errors
+    /// Those of `passes`; failures of the tensor library.
+    pub fn without_trace<T>(
+        &self,
+        passes: impl FnOnce() -> Result<T, StrategyError>,
+    ) -> Result<T, StrategyError> {
+        let buffers = self.net.buffers();
+        let before =
+            buffers.iter().map(|(_, var)| var.as_tensor().copy()).collect::<Result<Vec<_>, _>>()?;
+        let found = passes();
+        for ((_, var), before) in buffers.iter().zip(&before) {
+            var.set(before)?;
+        }
+        found
+    }
+
+    /// The names of the parameters, in the order of the gradients.
+    pub fn parameter_names(&self) -> impl Iterator<Item = &str> {
+        self.parameters.iter().map(|(name, _)| name.as_str())
     }
 
     /// A pass for `task` alone, at the weights as they are now: its gradients and its loss.

@@ -7,7 +7,7 @@ use crate::dataset::framing::DiscCrop;
 use crate::evaluation::SCALE;
 use crate::loss::FoveaLoss;
 use crate::network::{NetworkConfig, Task};
-use crate::strategy::StrategyName;
+use crate::strategy::{self, StrategyName};
 use glaucoma_common::preprocess::{Framing, InputContract, ResizeFilter};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
@@ -38,6 +38,9 @@ pub struct Config {
     pub strategy: StrategyName,
     /// How the fovea's map is compared with its Gaussian.
     pub fovea_loss: FoveaLoss,
+    /// Measure how much the tasks' gradients conflict every so many steps, into the log; 0: never.
+    /// Costs about one more step each time and changes nothing in the training.
+    pub telemetry_every: u64,
     /// Folder in which decoded pictures are kept from run to run.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cache: Option<PathBuf>,
@@ -58,6 +61,8 @@ pub struct Config {
     pub network: NetworkConfig,
     /// What the network is given.
     pub input: Input,
+    /// Constants of the strategy.
+    pub balance: strategy::Options,
     /// Adam.
     pub optimizer: Optimizer,
     /// Learning rate over time.
@@ -91,6 +96,7 @@ impl Default for Config {
             batch: 8,
             strategy: StrategyName::Independent,
             fovea_loss: FoveaLoss::L1,
+            telemetry_every: 0,
             cache: None,
             init_from: None,
             validate_every: 5,
@@ -99,6 +105,7 @@ impl Default for Config {
             checkpoint_steps: None,
             network: NetworkConfig::default(),
             input: Input::default(),
+            balance: strategy::Options::default(),
             optimizer: Optimizer::default(),
             schedule: Schedule::default(),
             freeze_encoder_epochs: 0,
@@ -380,6 +387,11 @@ impl Config {
             (0.0..=1.0).contains(&self.schedule.final_share),
             "schedule.final_share must be in [0, 1]",
         )?;
+        self.balance.validate().map_err(|error| ConfigError::Value(error.to_string()))?;
+        require(
+            self.strategy != StrategyName::Single || self.network.tasks.len() == 1,
+            "strategy `single` trains a network for one task: list one task in network.tasks",
+        )?;
         self.network.validate().map_err(|error| ConfigError::Value(error.to_string()))?;
         let own = self.data.iter().filter_map(|source| source.augment.as_ref());
         for augment in self.augment.iter().chain(own) {
@@ -473,6 +485,7 @@ mod tests {
         assert_eq!(config.optimizer.adam(), AdamConfig::default());
         assert_eq!(config.optimizer.lr, 1e-4);
         assert_eq!(config.strategy, StrategyName::Independent);
+        assert_eq!(config.telemetry_every, 0);
         assert_eq!(config.input, Input { side: 256, framing: Framing::WholeImage });
         assert_eq!(config.network, NetworkConfig::default());
         assert_eq!(config.schedule.rate(1e-4, 7, 100), 1e-4);
@@ -516,6 +529,8 @@ mod tests {
             ("batch = 0\n[[data]]\npath = \"a\"\n", "batch"),
             ("[input]\nside = 100\n[[data]]\npath = \"a\"\n", "multiple of 16"),
             ("[optimizer]\nlr = -1.0\n[[data]]\npath = \"a\"\n", "optimizer.lr"),
+            ("[balance]\ncagrad_c = 1.0\n[[data]]\npath = \"a\"\n", "balance.cagrad_c"),
+            ("strategy = \"single\"\n[[data]]\npath = \"a\"\n", "network.tasks"),
             ("epochs = 3\n", "[[data]]"),
             ("[[data]]\nweight = 1.0\n", "needs a `path`"),
             ("[[data]]\npath = \"a\"\nphantoms = {}\n", "`phantoms` instead"),

@@ -1,5 +1,6 @@
 //! The metrics log: one JSON object a line, readable while the training runs.
 
+use crate::strategy::telemetry::Conflict;
 use serde::Serialize;
 use std::fs::File;
 use std::io::{self, Write};
@@ -8,7 +9,8 @@ use std::path::Path;
 /// Name of the log in a run's folder.
 pub const FILE_NAME: &str = "metrics.jsonl";
 
-/// Losses in the order of [`crate::network::Task::ALL`], by name; absent tasks are left out.
+/// A number a task in the order of [`crate::network::Task::ALL`], by name: losses, or their weights.
+/// Absent tasks are left out.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize)]
 pub struct Losses {
     /// Focal loss of the class.
@@ -64,6 +66,19 @@ pub enum Entry<'a> {
         seconds_per_step: f64,
         /// Mean time a step waited for its batch.
         data_wait_seconds: f64,
+    },
+    /// How much the tasks' gradients conflicted in one step, before it was made; every
+    /// `telemetry_every` steps.
+    Conflict {
+        /// Steps made so far, this one included.
+        step: u64,
+        /// Epoch, from 0.
+        epoch: u64,
+        /// `encoder` and `decoder`, each with `norms`, `ratios` and `cosines`.
+        #[serde(flatten)]
+        conflict: &'a Conflict,
+        /// Weight that the strategy gave each task in this step, by name.
+        weights: Losses,
     },
     /// What a validation found.
     Validation {

@@ -156,6 +156,9 @@ pub enum TrainingError {
         /// Why.
         source: StrategyError,
     },
+    /// The strategy does not suit the network.
+    #[error(transparent)]
+    Strategy(StrategyError),
     /// Validation failed.
     #[error("validation: {0}")]
     Evaluation(#[from] EvaluationError),

@@ -7,7 +7,9 @@ pub(super) const DROPOUT: u64 = 2;
 /// Counter of the stream that orders and augments images.
 pub(super) const ORDER: u64 = 3;
 /// Counter of the stream that draws phantoms to choose by.
-pub(super) const VALIDATION: u64 = 4;
+pub(super) const VALIDATION: u64 = 5;
+/// Counter of the stream of a strategy's own random choices.
+pub(super) const STRATEGY: u64 = 4;
 
 /// Mixes `seed` and `counter` into a new seed (the finaliser of SplitMix64, Steele et al. 2014):
 /// neighbouring counters give unrelated seeds, and no state has to be saved to resume.

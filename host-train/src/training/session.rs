@@ -11,6 +11,7 @@ use super::{LAST, Outcome, TrainingError, git_revision, seed};
 use crate::dataset::batches::Batch;
 use crate::network::{Task, UNet};
 use crate::parallel::Alone;
+use crate::strategy::telemetry::{self, Conflict};
 use crate::strategy::{self, State, Step, StepOptions, StepReport, Strategy, StrategyError};
 use candle_core::Device;
 use glaucoma_common::risk::VcdrModel;
@@ -59,7 +60,7 @@ impl<'a> Session<'a> {
         let data = load(&config, device)?;
         let inherited = start.and_then(|checkpoint| checkpoint.info().vcdr_model);
         let vcdr_model = data.vcdr_model.or(inherited);
-        let strategy = strategy::build(config.strategy, &net, config.optimizer.adam());
+        let strategy = strategy(&config, &net)?;
         let average = config.average.map(|decay| Average::new(&net, decay)).transpose()?;
         let learner = Learner { net, strategy, average };
         let start = (Position::default(), None);
@@ -80,7 +81,7 @@ impl<'a> Session<'a> {
         if let Some(average) = &mut average {
             average.restore(&mut state)?;
         }
-        let mut strategy = strategy::build(config.strategy, &net, config.optimizer.adam());
+        let mut strategy = strategy(&config, &net)?;
         strategy
             .restore(&state)
             .map_err(|source| TrainingError::Step { step: info.position.step, source })?;
@@ -227,11 +228,14 @@ impl<'a> Session<'a> {
             lr,
             epoch,
             dropout_seed: dropout,
+            seed: seed::mix(seed::mix(self.config.seed, seed::STRATEGY), step),
             fovea: self.config.fovea_loss,
             freeze_encoder: epoch < self.config.freeze_encoder_epochs,
         };
-        let report = Step::new(&self.net, batch, options, &Alone)
-            .and_then(|step| self.strategy.step(&step))
+        let every = self.config.telemetry_every;
+        let measured = every > 0 && (step + 1).is_multiple_of(every);
+        let (report, conflict) = Step::new(&self.net, batch, options, &Alone)
+            .and_then(|step| watched(self.strategy.as_mut(), &step, measured))
             .map_err(|source| self.failed_step(source, batch))?;
         if let Some(average) = &mut self.average {
             average.update()?;
@@ -242,6 +246,10 @@ impl<'a> Session<'a> {
         self.since_line.add(&report, took, waited);
         self.since_epoch.add(&report, took, waited);
         self.progress.step(epoch, &report.losses, lr, took);
+        if let Some(conflict) = &conflict {
+            let (step, weights) = (self.position.step, report.weights.into());
+            self.write_log(&Entry::Conflict { step, epoch, conflict, weights })?;
+        }
         if self.position.step.is_multiple_of(self.config.log_every) {
             let tally = std::mem::take(&mut self.since_line);
             self.write_log(&Entry::Step {
@@ -352,6 +360,22 @@ impl<'a> Session<'a> {
         let path = || self.config.out.join(super::log::FILE_NAME);
         self.log.write(entry).map_err(|source| TrainingError::Io { path: path(), source })
     }
+}
+
+/// The strategy that `config` names, at its start.
+fn strategy(config: &Config, net: &UNet) -> Result<Box<dyn Strategy>, TrainingError> {
+    let adam = config.optimizer.adam();
+    strategy::build(config.strategy, &config.balance, net, adam).map_err(TrainingError::Strategy)
+}
+
+/// One step, with the conflict of its gradients before it where that is to be `measured`.
+fn watched(
+    strategy: &mut dyn Strategy,
+    step: &Step<'_>,
+    measured: bool,
+) -> Result<(StepReport, Option<Conflict>), StrategyError> {
+    let conflict = measured.then(|| telemetry::measure(step)).transpose()?;
+    Ok((strategy.step(step)?, conflict))
 }
 
 /// Sums over steps.

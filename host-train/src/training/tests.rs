@@ -8,6 +8,7 @@ use crate::dataset::augment::Augment;
 use crate::network::NetworkConfig;
 use crate::strategy::StrategyName;
 use candle_core::{DType, Tensor};
+use clap::ValueEnum;
 use glaucoma_common::preprocess::Framing;
 use safetensors::SafeTensors;
 use std::collections::{BTreeMap, HashMap};
@@ -102,10 +103,16 @@ fn losses_in_log(out: &Path) -> Vec<String> {
 
 #[test]
 fn a_resumed_run_is_bit_identical_to_an_uninterrupted_one() {
-    for strategy in [StrategyName::Independent, StrategyName::Aggregated] {
+    for &strategy in StrategyName::value_variants() {
         let folder = tempfile::tempdir().unwrap();
         let (straight, pieces) = (folder.path().join("straight"), folder.path().join("pieces"));
-        let config = |out: &Path| Config { strategy, ..tiny(out) };
+        let config = |out: &Path| {
+            let mut config = Config { strategy, ..tiny(out) };
+            if strategy == StrategyName::Single {
+                config.network.tasks = vec![Task::Disc];
+            }
+            config
+        };
         let outcome = run(config(&straight), &Control::default(), &CPU).unwrap();
         assert_eq!(outcome.ending, Ending::Finished);
         assert_eq!(outcome.position, Position { epoch: 2, batch: 0, step: 8 });
@@ -127,6 +134,27 @@ fn a_resumed_run_is_bit_identical_to_an_uninterrupted_one() {
         let info = |out: &Path, name| Checkpoint::load(&out.join(name)).unwrap().info().clone();
         assert_eq!(info(&straight, LAST).best, info(&pieces, LAST).best);
         assert_eq!(losses_in_log(&straight), losses_in_log(&pieces));
+    }
+}
+
+#[test]
+fn telemetry_writes_its_lines_and_changes_no_bit_of_the_training() {
+    let folder = tempfile::tempdir().unwrap();
+    let (plain, watched) = (folder.path().join("plain"), folder.path().join("watched"));
+    let config = |out: &Path| Config { strategy: StrategyName::Pcgrad, ..tiny(out) };
+    run(config(&plain), &Control::default(), &CPU).unwrap();
+    let with = Config { telemetry_every: 3, ..config(&watched) };
+    run(with, &Control::default(), &CPU).unwrap();
+    assert!(contents(&plain.join(LAST)) == contents(&watched.join(LAST)));
+    assert!(contents(&plain.join(BEST)) == contents(&watched.join(BEST)));
+    let lines: Vec<_> =
+        log_lines(&watched).into_iter().filter(|line| line["event"] == "conflict").collect();
+    assert_eq!(lines.iter().map(|l| l["step"].as_u64().unwrap()).collect::<Vec<_>>(), [3, 6]);
+    for line in &lines {
+        assert!(line["encoder"]["cosines"]["glaucoma-disc"].as_f64().unwrap().abs() <= 1.0);
+        assert!(line["decoder"]["norms"]["cup"].as_f64().unwrap() > 0.0);
+        assert!(line["encoder"]["ratios"]["fovea"].as_f64().unwrap() > 0.0);
+        assert!(line["weights"]["disc"].as_f64().unwrap().is_finite());
     }
 }
 

@@ -3,8 +3,9 @@
     python tests/golden/training/make.py
 
 writes strategies.safetensors beside this file: the weights, running statistics and some moments
-after three steps of MTL-IO (one torch.optim.Adam a task, equation 3 of Pascal et al. 2022) and of
-the aggregated loss (equation 1). Network, starting weights and losses are those of
+after three steps of MTL-IO (one torch.optim.Adam a task, equation 3 of Pascal et al. 2022), of
+the aggregated loss (equation 1), of alternation with one Adam (equation 2), of GradNorm (Chen et al.
+2018) and of PCGrad (Yu et al. 2020). Network, starting weights and losses are those of
 ../network/make.py; images and targets are computed from `noise` on both sides.
 """
 
@@ -107,9 +108,108 @@ def aggregated(net, parameters, golden):
             golden[f"aggregated.loss.{step}.{task}"] = loss
 
 
+def alternating(net, parameters, golden):
+    optimiser = adam(parameters.values())
+    for step in range(len(LABELLED)):
+        images, targets = batch(step)
+        for task in TASKS:
+            values, labelled = targets[task]
+            if not labelled:
+                continue
+            net.zero_grad(set_to_none=True)
+            loss = network.loss(task, net(images, task), values, labelled)
+            loss.backward()
+            optimiser.step()
+            golden[f"alternating.loss.{step}.{task}"] = loss
+
+
+def task_gradients(net, parameters, step, golden, name):
+    """The losses of a step and, for each, the gradients of all parameters (None: not reached)."""
+    images, targets = batch(step)
+    present = [task for task in TASKS if targets[task][1]]
+    logits = outputs(net, images, present)
+    losses = {task: network.loss(task, logits[task], *targets[task]) for task in present}
+    gradients = {}
+    for task, loss in losses.items():
+        golden[f"{name}.loss.{step}.{task}"] = loss
+        gradients[task] = torch.autograd.grad(
+            loss, list(parameters.values()), allow_unused=True, retain_graph=True
+        )
+    return losses, gradients
+
+
+def gradnorm(net, parameters, golden):
+    """The norms are taken at the encoder's last convolution."""
+    optimiser = adam(parameters.values())
+    layer = list(parameters).index("encoder.stage5.conv2.weight")
+    weights = {task: torch.ones((), dtype=torch.float64, requires_grad=True) for task in TASKS}
+    own = torch.optim.Adam(weights.values(), lr=0.025)
+    first = {}
+    for step in range(len(LABELLED)):
+        losses, gradients = task_gradients(net, parameters, step, golden, "gradnorm")
+        for task, loss in losses.items():
+            first.setdefault(task, loss.detach())
+        total = sum(weights[task].detach() * loss for task, loss in losses.items())
+        net.zero_grad(set_to_none=True)
+        total.backward()
+        # Equation 2; the mean of the norms times the inverse training rates is a constant.
+        norms = torch.stack([weights[task] * gradients[task][layer].norm() for task in losses])
+        ratios = torch.stack([losses[task].detach() / first[task] for task in losses])
+        wanted = (norms.mean() * (ratios / ratios.mean()) ** 1.5).detach()
+        own.zero_grad(set_to_none=True)
+        (norms - wanted).abs().sum().backward()
+        with torch.no_grad():
+            before = sum(weights[task].item() for task in losses)
+            own.step()
+            after = sum(weights[task].item() for task in losses)
+            for task in losses:
+                weights[task] *= before / after
+        optimiser.step()
+    values = torch.stack([weights[task].detach() for task in TASKS])
+    golden["gradnorm.state.gradnorm.numbers.weights.values"] = values
+    golden["gradnorm.state.gradnorm.numbers.first_losses"] = torch.stack(list(first.values()))
+
+
+# The project draws them from the step's seed; by the number of tasks in the step.
+ORDERS = {2: [[0, 1], [1, 0]], 4: [[0, 1, 2, 3], [3, 0, 1, 2], [2, 3, 0, 1], [3, 1, 2, 0]]}
+
+
+def pcgrad(net, parameters, golden):
+    optimiser = adam(parameters.values())
+    for step in range(len(LABELLED)):
+        losses, gradients = task_gradients(net, parameters, step, golden, "pcgrad")
+        own = list(gradients.values())
+        reached = [sum(g is not None for g in column) for column in zip(*own)]
+        shared = [at for at, count in enumerate(reached) if count > 1]
+        shapes = list(parameters.values())
+        vector = lambda g: torch.cat([
+            (torch.zeros_like(shapes[at]) if g[at] is None else g[at]).flatten() for at in shared
+        ])
+        vectors = [vector(g).detach() for g in own]
+        total = torch.zeros_like(vectors[0])
+        for task, order in enumerate(ORDERS[len(own)]):
+            projected = vectors[task].clone()
+            for other in order:
+                inner = projected @ vectors[other]
+                if other != task and inner < 0:
+                    projected -= inner / (vectors[other] @ vectors[other]) * vectors[other]
+            total += projected
+        for at, parameter in enumerate(parameters.values()):
+            parameter.grad = next((g[at] for g in own if g[at] is not None), None)
+        for at, part in zip(shared, total.split([shapes[at].numel() for at in shared])):
+            shapes[at].grad = part.reshape(shapes[at].shape)
+        optimiser.step()
+
+
+STRATEGIES = {
+    "independent": independent, "aggregated": aggregated, "alternating": alternating,
+    "gradnorm": gradnorm, "pcgrad": pcgrad,
+}
+
+
 def main():
     golden = {}
-    for name, run in (("independent", independent), ("aggregated", aggregated)):
+    for name, run in STRATEGIES.items():
         net = network.Net().double()
         network.fill(net)
         parameters, buffers = net.named()
