@@ -13,4 +13,5 @@ pub mod network;
 pub mod parallel;
 pub mod plot;
 pub mod strategy;
+pub mod study;
 pub mod training;

@@ -4,6 +4,7 @@ pub mod data;
 pub mod evaluate;
 pub mod export;
 pub mod phantom;
+pub mod study;
 pub mod train;
 
 use clap::{Parser, Subcommand};
@@ -26,6 +27,8 @@ pub enum Command {
     Data(data::Args),
     /// Train a network, or go on with an interrupted training.
     Train(train::Args),
+    /// Make the paper's tables and figures: every method, seed and learning rate.
+    Study(study::Args),
     /// Measure a checkpoint on a data set.
     Evaluate(evaluate::Args),
     /// Write a checkpoint as an ONNX bundle for the device.

@@ -60,8 +60,9 @@ impl Args {
             anyhow::ensure!((0.0..=1.0).contains(&share), "{name} {share} is not within 0..1");
         }
         anyhow::ensure!(
-            (128..=8192).contains(&self.side),
-            "--side {} is not within 128..8192",
+            // Some cameras' pictures are a third lower than wide, and nothing below 128 is read.
+            (200..=8192).contains(&self.side),
+            "--side {} is not within 200..8192",
             self.side
         );
         anyhow::ensure!(self.count <= 9999 * 3, "--count {} is more than 29997", self.count);

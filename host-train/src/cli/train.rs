@@ -59,9 +59,7 @@ pub struct Args {
 /// # Errors
 /// Whatever stopped it, with the file it stopped at.
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let limit = args.max_minutes.map(|minutes| Duration::try_from_secs_f64(minutes * 60.0));
-    let limit = limit.transpose().context("--max-minutes")?;
-    let control = Control { stop: stop_on_ctrl_c()?, limit, max_steps: args.max_steps };
+    let control = Control { stop: stop_on_ctrl_c()?, ..limits(args.max_minutes, args.max_steps)? };
     let device = Device::Cpu;
     let outcome = match &args.resume {
         Some(folder) => {
@@ -101,8 +99,15 @@ fn configuration(args: &Args) -> anyhow::Result<Config> {
     Ok(config)
 }
 
+/// Where to stop, as asked on the command line.
+pub(super) fn limits(minutes: Option<f64>, max_steps: Option<u64>) -> anyhow::Result<Control> {
+    let limit = minutes.map(|minutes| Duration::try_from_secs_f64(minutes * 60.0));
+    let limit = limit.transpose().context("--max-minutes")?;
+    Ok(Control { limit, max_steps, ..Control::default() })
+}
+
 /// A flag that the first Ctrl-C sets; the second ends the program.
-fn stop_on_ctrl_c() -> anyhow::Result<Arc<AtomicBool>> {
+pub(super) fn stop_on_ctrl_c() -> anyhow::Result<Arc<AtomicBool>> {
     let stop = Arc::new(AtomicBool::new(false));
     let flag = Arc::clone(&stop);
     ctrlc::set_handler(move || {

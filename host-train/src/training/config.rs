@@ -44,6 +44,9 @@ pub struct Config {
     /// Folder in which decoded pictures are kept from run to run.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cache: Option<PathBuf>,
+    /// Start the encoder from the ImageNet weights in this file ([`crate::network::pretrained`]).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pretrained: Option<PathBuf>,
     /// Start from the weights of this checkpoint (fine-tuning). The optimiser starts afresh.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub init_from: Option<PathBuf>,
@@ -98,6 +101,7 @@ impl Default for Config {
             fovea_loss: FoveaLoss::L1,
             telemetry_every: 0,
             cache: None,
+            pretrained: None,
             init_from: None,
             validate_every: 5,
             log_every: 10,
@@ -309,10 +313,20 @@ impl Config {
             .map_err(|source| ConfigError::Read { path: path.to_path_buf(), source })?;
         let parse =
             |source| ConfigError::Parse { path: path.to_path_buf(), source: Box::new(source) };
-        let own: Self = toml::from_str(&text).map_err(parse)?;
-        let config = match &own.preset {
-            Some(name) => Self::over(name, text.parse().map_err(parse)?)?,
-            None => own,
+        // Once for its errors, which name the line.
+        toml::from_str::<Self>(&text).map_err(parse)?;
+        Self::from_table(text.parse().map_err(parse)?)
+    }
+
+    /// The configuration in `own`, over the preset that it may name; checked.
+    ///
+    /// # Errors
+    /// Unknown keys, a preset that is not there, values that cannot work.
+    pub fn from_table(mut own: toml::Table) -> Result<Self, ConfigError> {
+        let config = match own.remove("preset") {
+            Some(toml::Value::String(name)) => Self::over(&name, own)?,
+            Some(other) => return Err(ConfigError::Value(format!("preset: {other} is no name"))),
+            None => own.try_into().map_err(|error| ConfigError::Value(error.to_string()))?,
         };
         config.validate()?;
         Ok(config)
@@ -329,9 +343,7 @@ impl Config {
     /// The preset `name` with the keys of `own` over it.
     fn over(name: &str, own: toml::Table) -> Result<Self, ConfigError> {
         let merged = super::preset::under(name, own)?;
-        let config: Result<Self, _> = merged.try_into();
-        let config = config.map_err(|error| ConfigError::Value(error.to_string()))?;
-        Ok(Self { preset: None, ..config })
+        merged.try_into().map_err(|error| ConfigError::Value(error.to_string()))
     }
 
     /// The configuration as TOML, every default written out.
