@@ -8,6 +8,7 @@
 pub mod checkpoint;
 pub mod config;
 pub mod data;
+pub mod events;
 pub mod log;
 mod progress;
 pub mod schedule;
@@ -163,8 +164,8 @@ pub enum TrainingError {
 }
 
 /// Trains as `config` says until its last epoch or until `control` stops it, and leaves
-/// `last.safetensors`, `best.safetensors` (after the first validation), `config.toml` and
-/// `metrics.jsonl` in `config.out`.
+/// `last.safetensors`, `best.safetensors` (after the first validation), `config.toml`,
+/// `metrics.jsonl` and TensorBoard's event files in `config.out`.
 ///
 /// # Errors
 /// See [`TrainingError`]. Whatever happens, the checkpoints in the folder are whole ones.
