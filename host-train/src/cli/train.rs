@@ -1,5 +1,6 @@
 //! `host-train train`.
 
+use crate::parallel;
 use crate::training::{self, Checkpoint, Config, Control, Ending, LAST, Outcome};
 use anyhow::Context;
 use candle_core::Device;
@@ -14,6 +15,9 @@ use std::time::Duration;
 ///
 /// Ctrl-C stops after the current step and leaves a checkpoint to resume from; a second Ctrl-C
 /// stops at once and leaves the checkpoint before.
+///
+/// Started several times by torchrun or Slurm's srun (RANK, WORLD_SIZE, MASTER_ADDR, MASTER_PORT), the
+/// processes share every batch and train one network together.
 #[derive(Debug, clap::Args)]
 #[command(group(ArgGroup::new("what").required(true).args(["config", "resume"])))]
 pub struct Args {
@@ -54,7 +58,9 @@ pub struct Args {
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let limit = args.max_minutes.map(|minutes| Duration::try_from_secs_f64(minutes * 60.0));
     let limit = limit.transpose().context("--max-minutes")?;
-    let control = Control { stop: stop_on_ctrl_c()?, limit, max_steps: args.max_steps };
+    let stop = stop_on_ctrl_c()?;
+    let peers = parallel::from_environment()?.into();
+    let control = Control { stop, limit, max_steps: args.max_steps, peers };
     let device = Device::Cpu;
     let outcome = match &args.resume {
         Some(folder) => {
@@ -68,7 +74,9 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         }
         None => training::run(configuration(&args)?, &control, &device)?,
     };
-    report(&outcome);
+    if control.peers.rank() == 0 {
+        report(&outcome);
+    }
     Ok(ExitCode::SUCCESS)
 }
 

@@ -4,12 +4,13 @@ use super::checkpoint::{Best, FORMAT, Position};
 use super::data::{Data, load};
 use super::log::{Entry, Log};
 use super::progress::Progress;
+use super::together;
 use super::validate::validate;
 use super::{BEST, CONFIG, Checkpoint, CheckpointError, CheckpointInfo, Clock, Config, Ending};
 use super::{LAST, Outcome, TrainingError, git_revision, seed};
 use crate::dataset::batches::Batch;
 use crate::network::{Task, UNet};
-use crate::parallel::Alone;
+use crate::parallel::Peers;
 use crate::strategy::{self, State, Step, StepOptions, StepReport, Strategy, StrategyError};
 use candle_core::Device;
 use glaucoma_common::risk::VcdrModel;
@@ -23,6 +24,7 @@ const EPOCH_CHECKPOINT_AGE: Duration = Duration::from_secs(60);
 pub struct Session<'a> {
     config: Config,
     clock: Clock<'a>,
+    peers: &'a dyn Peers,
     device: Device,
     data: Data,
     net: UNet,
@@ -88,12 +90,23 @@ impl<'a> Session<'a> {
         (position, best): (Position, Option<Best>),
     ) -> Result<Self, TrainingError> {
         let io = |source| TrainingError::Io { path: config.out.clone(), source };
-        std::fs::create_dir_all(&config.out).map_err(io)?;
-        crate::files::write(&config.out.join(CONFIG), config.to_toml()?.as_bytes()).map_err(io)?;
+        let peers = clock.peers();
+        let data = together::join(peers, &config, data, &net, position)?;
+        let leads = peers.rank() == 0;
+        if leads {
+            let text = config.to_toml()?;
+            std::fs::create_dir_all(&config.out).map_err(io)?;
+            crate::files::write(&config.out.join(CONFIG), text.as_bytes()).map_err(io)?;
+        }
         let steps = config.epochs * data.steps_per_epoch;
         let mut session = Self {
-            log: Log::open(&config.out, position.step).map_err(io)?,
-            progress: Progress::new(steps, position.step),
+            log: if leads {
+                Log::open(&config.out, position.step).map_err(io)?
+            } else {
+                Log::none()
+            },
+            progress: Progress::new(steps, position.step, leads),
+            peers,
             device: device.clone(),
             git_revision: git_revision(),
             first_step: position.step,
@@ -143,6 +156,7 @@ impl<'a> Session<'a> {
                 break;
             }
         }
+        together::same_weights(self.peers, &self.net)?;
         self.save_last()?;
         self.write_log(&Entry::Stop { step: self.position.step, reason: ending.name() })?;
         self.progress.finish();
@@ -155,7 +169,8 @@ impl<'a> Session<'a> {
         let Position { epoch, batch, .. } = self.position;
         let mut batches = self.data.batches.epoch(epoch, batch as usize);
         loop {
-            if let Some(ending) = self.clock.ending(self.position.step - self.first_step) {
+            let own = self.clock.ending(self.position.step - self.first_step);
+            if let Some(ending) = together::ending(self.peers, own)? {
                 return Ok(Some(ending));
             }
             let asked = Instant::now();
@@ -167,7 +182,7 @@ impl<'a> Session<'a> {
         drop(batches);
         let done = epoch + 1;
         let due = done % self.config.validate_every == 0 || done == self.config.epochs;
-        if due && !self.validate()? {
+        if due && !self.validate_together()? {
             return Ok(Some(Ending::Interrupted));
         }
         if !due {
@@ -186,10 +201,12 @@ impl<'a> Session<'a> {
         let Position { epoch, step, .. } = self.position;
         let steps = self.config.epochs * self.data.steps_per_epoch;
         let lr = self.config.schedule.rate(self.config.optimizer.lr, step, steps);
-        let dropout = seed::mix(seed::mix(self.config.seed, seed::DROPOUT), step);
+        // Each process drops other features, as the images of one batch do.
+        let number = step * self.peers.count() as u64 + self.peers.rank() as u64;
+        let dropout = seed::mix(seed::mix(self.config.seed, seed::DROPOUT), number);
         let options =
             StepOptions { lr, epoch, dropout_seed: dropout, fovea: self.config.fovea_loss };
-        let report = Step::new(&self.net, batch, options, &Alone)
+        let report = Step::new(&self.net, batch, options, self.peers)
             .and_then(|step| self.strategy.step(&step))
             .map_err(|source| self.failed_step(source, batch))?;
         self.position.step += 1;
@@ -223,6 +240,13 @@ impl<'a> Session<'a> {
             }
             source => TrainingError::Step { step, source },
         }
+    }
+
+    /// The first process validates and the others wait. False: interrupted in it.
+    fn validate_together(&mut self) -> Result<bool, TrainingError> {
+        together::same_weights(self.peers, &self.net)?;
+        let through = self.peers.rank() != 0 || self.validate()?;
+        Ok(self.peers.most(u64::from(!through))? == 0)
     }
 
     /// Measures on the validation images and keeps the weights when they are the best so far.
@@ -269,6 +293,9 @@ impl<'a> Session<'a> {
     }
 
     fn save_last(&mut self) -> Result<(), TrainingError> {
+        if self.peers.rank() != 0 {
+            return Ok(());
+        }
         let state = self
             .strategy
             .state()
