@@ -1,5 +1,6 @@
 //! `host-train train`.
 
+use crate::parallel;
 use crate::training::config::Source;
 use crate::training::{self, Checkpoint, Config, Control, Ending, LAST, Outcome};
 use anyhow::{Context, bail};
@@ -15,6 +16,9 @@ use std::time::Duration;
 ///
 /// Ctrl-C stops after the current step and leaves a checkpoint to resume from; a second Ctrl-C
 /// stops at once and leaves the checkpoint before.
+///
+/// Started several times by torchrun or Slurm's srun (RANK, WORLD_SIZE, MASTER_ADDR, MASTER_PORT), the
+/// processes share every batch and train one network together.
 #[derive(Debug, clap::Args)]
 #[command(group(ArgGroup::new("what").required(true).args(["config", "preset", "resume"])))]
 pub struct Args {
@@ -59,7 +63,11 @@ pub struct Args {
 /// # Errors
 /// Whatever stopped it, with the file it stopped at.
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let control = Control { stop: stop_on_ctrl_c()?, ..limits(args.max_minutes, args.max_steps)? };
+    let control = Control {
+        stop: stop_on_ctrl_c()?,
+        peers: parallel::from_environment()?.into(),
+        ..limits(args.max_minutes, args.max_steps)?
+    };
     let device = Device::Cpu;
     let outcome = match &args.resume {
         Some(folder) => {
@@ -73,7 +81,9 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         }
         None => training::run(configuration(&args)?, &control, &device)?,
     };
-    report(&outcome);
+    if control.peers.rank() == 0 {
+        report(&outcome);
+    }
     Ok(ExitCode::SUCCESS)
 }
 

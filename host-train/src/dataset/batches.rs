@@ -46,6 +46,8 @@ pub struct Batches {
     options: BatchOptions,
     device: Device,
     entries: usize,
+    /// Of each batch the examples that are prepared here: the first and each so manieth after it.
+    part: (usize, usize),
 }
 
 /// One example's place in an epoch.
@@ -83,7 +85,28 @@ impl Batches {
         if entries == 0 {
             return fail("no examples to make batches of");
         }
-        Ok(Self { ingredients: Arc::new(ingredients), options, device, entries })
+        Ok(Self { ingredients: Arc::new(ingredients), options, device, entries, part: (0, 1) })
+    }
+
+    /// The same batches for one of `count` processes that share each of them: examples `rank`,
+    /// `rank + count`, ... of every batch.
+    ///
+    /// # Errors
+    /// [`DatasetError::Options`] when a batch has no example for some process.
+    pub fn part(self, rank: usize, count: usize) -> Result<Self, DatasetError> {
+        let size = self.options.batch_size;
+        let smallest = match self.entries % size {
+            _ if self.entries < size => self.entries,
+            0 => size,
+            _ if self.options.drop_partial => size,
+            rest => rest,
+        };
+        if rank >= count || smallest < count {
+            let what =
+                format!("a batch of {smallest} images cannot be shared by {count} processes");
+            return Err(DatasetError::Options(what));
+        }
+        Ok(Self { part: (rank, count), ..self })
     }
 
     /// Every example once an epoch, unchanged, in order: for validation.
@@ -149,8 +172,10 @@ impl Batches {
     }
 
     fn host_batch(&self, epoch: u64, chunk: &[Entry]) -> Result<HostBatch, DatasetError> {
+        let (first, step) = self.part;
+        let own: Vec<Entry> = chunk.iter().skip(first).step_by(step).copied().collect();
         let examples: Result<Vec<Example>, DatasetError> =
-            chunk.par_iter().map(|entry| self.example(epoch, *entry)).collect();
+            own.par_iter().map(|entry| self.example(epoch, *entry)).collect();
         HostBatch::new(&examples?, self.options.scale)
     }
 
@@ -341,6 +366,28 @@ mod tests {
         assert_eq!(pictures(mixture(3, Some(Augment::default())).epoch(2, 3)), whole[3..]);
         assert_ne!(pictures(batches.epoch(3, 0)), whole);
         assert!(batches.epoch(2, 9).next().is_none());
+    }
+
+    #[test]
+    fn processes_share_each_batch_without_overlap() {
+        let complete = |drop_partial| {
+            let whole = mixture(3, Some(Augment::default()));
+            Batches { options: BatchOptions { drop_partial, ..whole.options }, ..whole }
+        };
+        let share = |rank| pictures(complete(true).part(rank, 2).unwrap().epoch(1, 0));
+        let (whole, even, odd) = (pictures(complete(true).epoch(1, 0)), share(0), share(1));
+        assert_eq!((whole.len(), even.len(), odd.len()), (4, 4, 4));
+        for ((whole, even), odd) in whole.iter().zip(even).zip(odd) {
+            let image = whole.1.len() / whole.0.len();
+            for (at, id) in whole.0.iter().enumerate() {
+                let (ids, pixels) = if at % 2 == 0 { &even } else { &odd };
+                assert_eq!(&ids[at / 2], id);
+                assert!(pixels[at / 2 * image..][..image] == whole.1[at * image..][..image]);
+            }
+        }
+        // 17 examples in batches of 4: the last has one.
+        assert!(complete(false).part(0, 2).is_err());
+        assert!(complete(true).part(0, 5).is_err() && complete(true).part(1, 1).is_err());
     }
 
     #[test]

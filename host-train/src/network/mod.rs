@@ -1,6 +1,7 @@
 //! The multi-task U-Net: what it predicts, how it is shaped, and how it is asked.
 
 pub mod layers;
+pub mod pretrained;
 pub mod unet;
 pub mod vgg;
 

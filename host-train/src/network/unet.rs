@@ -93,6 +93,12 @@ impl UNet {
         Ok(outputs)
     }
 
+    /// The encoder's five maps, from full resolution to a sixteenth of it.
+    #[cfg(test)]
+    pub(super) fn encode(&self, images: &Tensor, mode: Mode) -> Result<Vec<Tensor>, NetworkError> {
+        Ok(self.encoder.forward(images, mode)?)
+    }
+
     /// (B): the strongest response of each deepest channel, dropout, one linear unit.
     fn classify(&self, deepest: &Tensor, mode: Mode) -> Result<Tensor, NetworkError> {
         let (weight, bias) = self.head(Task::Glaucoma)?;

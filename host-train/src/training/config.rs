@@ -389,6 +389,10 @@ impl Config {
             self.average.is_none_or(|decay| decay > 0.0 && decay < 1.0),
             "average must be between 0 and 1",
         )?;
+        require(
+            self.pretrained.is_none() || self.init_from.is_none(),
+            "pretrained and init_from exclude each other: each says where the weights start",
+        )?;
         require(self.patience != Some(0), "patience must be at least 1")?;
         require(self.schedule.drop_steps > 0, "schedule.drop_steps must be at least 1")?;
         require(

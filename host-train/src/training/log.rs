@@ -1,5 +1,7 @@
-//! The metrics log: one JSON object a line, readable while the training runs.
+//! The metrics log: one JSON object a line, readable while the training runs, and the same numbers as
+//! TensorBoard's curves ([`super::events`]).
 
+use super::events::Events;
 use crate::strategy::telemetry::Conflict;
 use serde::Serialize;
 use std::fs::File;
@@ -115,10 +117,9 @@ pub enum Entry<'a> {
     },
 }
 
-/// Appends entries to a run's log.
-pub struct Log {
-    file: File,
-}
+/// Appends entries to a run's log and event file, or to nothing: of the processes that train one
+/// network together only the first keeps a log.
+pub struct Log(Option<(File, Events)>);
 
 impl Log {
     /// Opens the log in `folder`. Lines of steps after `step` are dropped first: they were made by
@@ -139,18 +140,27 @@ impl Log {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(error),
         }
-        Ok(Self { file: File::options().create(true).append(true).open(path)? })
+        let file = File::options().create(true).append(true).open(path)?;
+        Ok(Self(Some((file, Events::create(folder)?))))
+    }
+
+    /// A log that keeps nothing.
+    #[must_use]
+    pub fn none() -> Self {
+        Self(None)
     }
 
     /// Appends one line.
     ///
     /// # Errors
-    /// The file cannot be written.
+    /// A file cannot be written.
     pub fn write(&mut self, entry: &Entry<'_>) -> io::Result<()> {
+        let Some((file, events)) = &mut self.0 else { return Ok(()) };
         let mut line = serde_json::to_vec(entry)?;
         line.push(b'\n');
         // One write a line: a reader following the file never sees half of one.
-        self.file.write_all(&line)
+        file.write_all(&line)?;
+        events.write(entry)
     }
 }
 

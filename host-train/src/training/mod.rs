@@ -9,6 +9,7 @@ mod average;
 pub mod checkpoint;
 pub mod config;
 pub mod data;
+pub mod events;
 pub mod log;
 pub mod preset;
 mod progress;
@@ -17,6 +18,7 @@ pub mod seed;
 mod session;
 #[cfg(test)]
 mod tests;
+mod together;
 mod validate;
 
 pub use checkpoint::{Checkpoint, CheckpointError, CheckpointInfo};
@@ -24,11 +26,14 @@ pub use config::{Config, ConfigError};
 
 use crate::dataset::DatasetError;
 use crate::evaluation::EvaluationError;
+use crate::network::pretrained::PretrainedError;
 use crate::network::{NetworkError, Task};
+use crate::parallel::{Alone, Peers, PeersError};
 use crate::strategy::StrategyError;
 use candle_core::Device;
 use session::Session;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -40,8 +45,9 @@ pub const BEST: &str = "best.safetensors";
 /// Name of the resolved configuration in the run's folder.
 pub const CONFIG: &str = "config.toml";
 
-/// What may stop a training before its last epoch. All limits are looked at before each step.
-#[derive(Debug, Clone, Default)]
+/// What may stop a training before its last epoch, and who trains with it. All limits are looked at
+/// before each step.
+#[derive(Debug, Clone)]
 pub struct Control {
     /// Set from outside (Ctrl-C) to stop at the next step.
     pub stop: Arc<AtomicBool>,
@@ -49,6 +55,14 @@ pub struct Control {
     pub limit: Option<Duration>,
     /// Stop after so many steps of this run.
     pub max_steps: Option<u64>,
+    /// The processes that train together; only the first of them writes into the run's folder.
+    pub peers: Rc<dyn Peers>,
+}
+
+impl Default for Control {
+    fn default() -> Self {
+        Self { stop: Arc::default(), limit: None, max_steps: None, peers: Rc::new(Alone) }
+    }
 }
 
 /// Why a training ended without an error.
@@ -142,6 +156,9 @@ pub enum TrainingError {
     /// The configuration cannot work.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// The pretrained weights cannot be used.
+    #[error(transparent)]
+    Pretrained(Box<PretrainedError>),
     /// Reading or writing a checkpoint failed.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
@@ -162,6 +179,9 @@ pub enum TrainingError {
     /// Validation failed.
     #[error("validation: {0}")]
     Evaluation(#[from] EvaluationError),
+    /// The processes that should train together do not.
+    #[error(transparent)]
+    Peers(#[from] PeersError),
     /// The network cannot be built or run.
     #[error(transparent)]
     Network(#[from] NetworkError),
@@ -171,8 +191,8 @@ pub enum TrainingError {
 }
 
 /// Trains as `config` says until its last epoch or until `control` stops it, and leaves
-/// `last.safetensors`, `best.safetensors` (after the first validation), `config.toml` and
-/// `metrics.jsonl` in `config.out`.
+/// `last.safetensors`, `best.safetensors` (after the first validation), `config.toml`,
+/// `metrics.jsonl` and TensorBoard's event files in `config.out`.
 ///
 /// # Errors
 /// See [`TrainingError`]. Whatever happens, the checkpoints in the folder are whole ones.
@@ -212,6 +232,10 @@ struct Clock<'a> {
 impl<'a> Clock<'a> {
     fn start(control: &'a Control) -> Self {
         Self { control, started: Instant::now() }
+    }
+
+    fn peers(&self) -> &'a dyn Peers {
+        self.control.peers.as_ref()
     }
 
     fn interrupted(&self) -> bool {

@@ -8,12 +8,17 @@ use std::time::Duration;
 /// A bar over all steps of a training.
 pub struct Progress {
     bar: ProgressBar,
+    speaks: bool,
 }
 
 impl Progress {
-    /// A bar of `steps`, of which `done` are made already.
-    pub fn new(steps: u64, done: u64) -> Self {
-        let bar = ProgressBar::with_draw_target(Some(steps), ProgressDrawTarget::stderr_with_hz(4));
+    /// A bar of `steps`, of which `done` are made already; one that does not speak shows nothing.
+    pub fn new(steps: u64, done: u64, speaks: bool) -> Self {
+        let target = match speaks {
+            true => ProgressDrawTarget::stderr_with_hz(4),
+            false => ProgressDrawTarget::hidden(),
+        };
+        let bar = ProgressBar::with_draw_target(Some(steps), target);
         let style = ProgressStyle::with_template(
             "{elapsed_precise} [{bar:30}] step {pos}/{len}, {eta_precise} left {wide_msg}",
         );
@@ -22,7 +27,7 @@ impl Progress {
         }
         bar.set_position(done);
         bar.reset_eta();
-        Self { bar }
+        Self { bar, speaks }
     }
 
     /// One step more.
@@ -57,7 +62,9 @@ impl Progress {
 
     /// A line above the bar.
     pub fn say(&self, line: &str) {
-        self.bar.suspend(|| eprintln!("{line}"));
+        if self.speaks {
+            self.bar.suspend(|| eprintln!("{line}"));
+        }
     }
 
     /// Takes the bar away.

@@ -5,15 +5,16 @@ use super::checkpoint::{Best, FORMAT, Position};
 use super::data::{Data, load};
 use super::log::{Entry, Log};
 use super::progress::Progress;
+use super::together;
 use super::validate::validate;
 use super::{BEST, CONFIG, Checkpoint, CheckpointError, CheckpointInfo, Clock, Config, Ending};
 use super::{LAST, Outcome, TrainingError, git_revision, seed};
 use crate::dataset::batches::Batch;
-use crate::network::{Task, UNet};
-use crate::parallel::Alone;
+use crate::network::{Task, UNet, pretrained};
+use crate::parallel::Peers;
 use crate::strategy::telemetry::{self, Conflict};
 use crate::strategy::{self, State, Step, StepOptions, StepReport, Strategy, StrategyError};
-use candle_core::Device;
+use candle_core::{Device, Tensor};
 use glaucoma_common::risk::VcdrModel;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -25,6 +26,7 @@ const EPOCH_CHECKPOINT_AGE: Duration = Duration::from_secs(60);
 pub struct Session<'a> {
     config: Config,
     clock: Clock<'a>,
+    peers: &'a dyn Peers,
     device: Device,
     data: Data,
     net: UNet,
@@ -58,6 +60,12 @@ impl<'a> Session<'a> {
             None => UNet::new(&config.network, seed::mix(config.seed, seed::WEIGHTS), device)?,
         };
         let data = load(&config, device)?;
+        if let Some(path) = &config.pretrained {
+            let images = calibration_images(&data)?;
+            let report = pretrained::load(path, &net, &images)
+                .map_err(|source| TrainingError::Pretrained(Box::new(source)))?;
+            eprintln!("{report}");
+        }
         let inherited = start.and_then(|checkpoint| checkpoint.info().vcdr_model);
         let vcdr_model = data.vcdr_model.or(inherited);
         let strategy = strategy(&config, &net)?;
@@ -105,12 +113,23 @@ impl<'a> Session<'a> {
         (position, best): (Position, Option<Best>),
     ) -> Result<Self, TrainingError> {
         let io = |source| TrainingError::Io { path: config.out.clone(), source };
-        std::fs::create_dir_all(&config.out).map_err(io)?;
-        crate::files::write(&config.out.join(CONFIG), config.to_toml()?.as_bytes()).map_err(io)?;
+        let peers = clock.peers();
+        let data = together::join(peers, &config, data, &net, position)?;
+        let leads = peers.rank() == 0;
+        if leads {
+            let text = config.to_toml()?;
+            std::fs::create_dir_all(&config.out).map_err(io)?;
+            crate::files::write(&config.out.join(CONFIG), text.as_bytes()).map_err(io)?;
+        }
         let steps = config.epochs * data.steps_per_epoch;
         let mut session = Self {
-            log: Log::open(&config.out, position.step).map_err(io)?,
-            progress: Progress::new(steps, position.step),
+            log: if leads {
+                Log::open(&config.out, position.step).map_err(io)?
+            } else {
+                Log::none()
+            },
+            progress: Progress::new(steps, position.step, leads),
+            peers,
             device: device.clone(),
             git_revision: git_revision(),
             first_step: position.step,
@@ -161,6 +180,7 @@ impl<'a> Session<'a> {
                 break;
             }
         }
+        together::same_weights(self.peers, &self.net)?;
         self.save_last()?;
         self.write_log(&Entry::Stop { step: self.position.step, reason: ending.name() })?;
         self.progress.finish();
@@ -173,7 +193,8 @@ impl<'a> Session<'a> {
         let Position { epoch, batch, .. } = self.position;
         let mut batches = self.data.batches.epoch(epoch, batch as usize);
         loop {
-            if let Some(ending) = self.clock.ending(self.position.step - self.first_step) {
+            let own = self.clock.ending(self.position.step - self.first_step);
+            if let Some(ending) = together::ending(self.peers, own)? {
                 return Ok(Some(ending));
             }
             let asked = Instant::now();
@@ -196,7 +217,9 @@ impl<'a> Session<'a> {
         if self.saved.elapsed() >= EPOCH_CHECKPOINT_AGE {
             self.save_last()?;
         }
-        Ok((due && self.is_stalled(epoch)).then_some(Ending::Stalled))
+        // The first process alone knows the best validation.
+        let stalled = due && self.peers.most(u64::from(self.is_stalled(epoch)))? > 0;
+        Ok(stalled.then_some(Ending::Stalled))
     }
 
     /// Whether the last `patience` validations, of which that of `epoch` is the latest, were all
@@ -209,7 +232,7 @@ impl<'a> Session<'a> {
     /// Validates the averaged weights where there are such, else the live ones. False: interrupted.
     fn judge(&mut self) -> Result<bool, TrainingError> {
         self.exchange_average()?;
-        let judged = self.validate();
+        let judged = self.validate_together();
         self.exchange_average()?;
         judged
     }
@@ -223,7 +246,9 @@ impl<'a> Session<'a> {
         let Position { epoch, step, .. } = self.position;
         let steps = self.config.epochs * self.data.steps_per_epoch;
         let lr = self.config.schedule.rate(self.config.optimizer.lr, step, steps);
-        let dropout = seed::mix(seed::mix(self.config.seed, seed::DROPOUT), step);
+        // Each process drops other features, as the images of one batch do.
+        let number = step * self.peers.count() as u64 + self.peers.rank() as u64;
+        let dropout = seed::mix(seed::mix(self.config.seed, seed::DROPOUT), number);
         let options = StepOptions {
             lr,
             epoch,
@@ -234,7 +259,7 @@ impl<'a> Session<'a> {
         };
         let every = self.config.telemetry_every;
         let measured = every > 0 && (step + 1).is_multiple_of(every);
-        let (report, conflict) = Step::new(&self.net, batch, options, &Alone)
+        let (report, conflict) = Step::new(&self.net, batch, options, self.peers)
             .and_then(|step| watched(self.strategy.as_mut(), &step, measured))
             .map_err(|source| self.failed_step(source, batch))?;
         if let Some(average) = &mut self.average {
@@ -275,6 +300,13 @@ impl<'a> Session<'a> {
             }
             source => TrainingError::Step { step, source },
         }
+    }
+
+    /// The first process validates and the others wait. False: interrupted in it.
+    fn validate_together(&mut self) -> Result<bool, TrainingError> {
+        together::same_weights(self.peers, &self.net)?;
+        let through = self.peers.rank() != 0 || self.validate()?;
+        Ok(self.peers.most(u64::from(!through))? == 0)
     }
 
     /// Measures on the validation images and keeps the weights when they are the best so far.
@@ -321,6 +353,9 @@ impl<'a> Session<'a> {
     }
 
     fn save_last(&mut self) -> Result<(), TrainingError> {
+        if self.peers.rank() != 0 {
+            return Ok(());
+        }
         let mut state = self
             .strategy
             .state()
@@ -376,6 +411,16 @@ fn watched(
 ) -> Result<(StepReport, Option<Conflict>), StrategyError> {
     let conflict = measured.then(|| telemetry::measure(step)).transpose()?;
     Ok((strategy.step(step)?, conflict))
+}
+
+/// Images to set normalisations by, where pretrained weights come without: the beginning of the first
+/// epoch.
+fn calibration_images(data: &Data) -> Result<Tensor, TrainingError> {
+    const BATCHES: usize = 4;
+    let images = data.batches.epoch(0, 0).take(BATCHES);
+    let images =
+        images.map(|batch| Ok(batch?.images)).collect::<Result<Vec<_>, TrainingError>>()?;
+    Ok(Tensor::cat(&images, 0)?)
 }
 
 /// Sums over steps.
