@@ -200,6 +200,16 @@ fn gradnorm_is_algorithm_1_of_chen() {
 }
 
 #[test]
+fn uncertainty_is_the_loss_of_kendall() {
+    agrees_with_pytorch(StrategyName::Uncertainty, 3);
+}
+
+#[test]
+fn famo_is_algorithm_1_of_liu() {
+    agrees_with_pytorch(StrategyName::Famo, 3);
+}
+
+#[test]
 fn pcgrad_is_algorithm_1_of_yu() {
     // The orders that the script projects in are those drawn here.
     assert_eq!(orders(2, OPTIONS.seed), [[0, 1], [1, 0]]);
@@ -344,6 +354,25 @@ fn single_task_learning_refuses_several_heads() {
     let refused =
         super::build(StrategyName::Single, &Options::default(), &network(), ADAM).err().unwrap();
     assert!(refused.to_string().contains("list one task in network.tasks"), "{refused}");
+}
+
+#[test]
+fn a_task_that_shares_nothing_has_no_say() {
+    // With the encoder frozen the classifier's gradient is zero on what the maps share: were it
+    // part of the shortest combination, that would be zero too and the decoder would stand still.
+    let net = network();
+    let part = |prefix: &str| -> Vec<Vec<f32>> {
+        let own = net.parameters().into_iter().filter(|(name, _)| name.starts_with(prefix));
+        own.map(|(_, var)| values(var.as_tensor())).collect()
+    };
+    let (encoder, decoder, head) = (part("encoder"), part("decoder"), part("head.glaucoma"));
+    let mut mgda = build(StrategyName::Mgda, &net);
+    let frozen = StepOptions { freeze_encoder: true, ..OPTIONS };
+    let report = mgda.step(&Step::new(&net, &batch(0), frozen, &Alone).unwrap()).unwrap();
+    assert_eq!(report.weights[0], Some(1.0));
+    assert!((report.weights[1..].iter().flatten().sum::<f64>() - 1.0).abs() < 1e-9);
+    assert!(encoder == part("encoder"));
+    assert!(decoder != part("decoder") && head != part("head.glaucoma"));
 }
 
 /// Two processes that happen to have the same batch.
