@@ -13,7 +13,8 @@ use crate::network::UNet;
 pub type Rule = Box<dyn Fn(&Gram, u64) -> Vec<f64>>;
 
 /// All tasks' gradients at the same weights; on what they share (see [`TaskGradients`]) one combined
-/// gradient, elsewhere each its own; one Adam. A task alone in its step takes a plain step.
+/// gradient, elsewhere each its own; one Adam. A task that shares nothing with another (alone in its step,
+/// or the classifier while the encoder is frozen) takes a plain step and has no say in the rest.
 pub struct Combined {
     rule: Rule,
     optimiser: OneAdam,
@@ -37,10 +38,12 @@ impl Strategy for Combined {
             return Ok(StepReport::default());
         }
         let found = TaskGradients::take(step)?;
-        let weights = match found.tasks.as_slice() {
-            [_] => vec![1.0],
-            _ => (self.rule)(&found.gram()?, step.seed),
-        };
+        let mut weights = vec![1.0; found.tasks.len()];
+        let sharing = found.sharing();
+        if !sharing.is_empty() {
+            let chosen = (self.rule)(&found.gram()?.part(&sharing), step.seed);
+            sharing.iter().zip(chosen).for_each(|(&task, weight)| weights[task] = weight);
+        }
         self.optimiser.step(&found.combine(&weights)?, step.lr)?;
         Ok(StepReport { losses: found.losses, weights: found.in_place(&weights) })
     }

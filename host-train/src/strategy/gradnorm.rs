@@ -18,6 +18,8 @@ use crate::network::UNet;
 /// through is the encoder's last; in a network of map heads alone it is the decoder's last. The
 /// choice hangs on the network's heads, not on the batch, so that norms of different steps compare.
 ///
+/// While the encoder is frozen that layer has no gradients, and the weights stay.
+///
 /// `L_k(0)` is the task's loss at the first step in which it has a label.
 pub struct GradNorm {
     weights: Learnt,

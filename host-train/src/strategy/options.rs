@@ -7,25 +7,25 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Options {
-    /// GradNorm: strength with which slower tasks are pulled up, at least 0 (Chen et al. 2018,
-    /// section 5: 1.5 for NYUv2).
+    /// GradNorm: strength with which slower tasks are pulled up, at least 0 (Chen et al. 2018:
+    /// 1.5 for NYUv2).
     pub gradnorm_alpha: f64,
-    /// GradNorm: learning rate of the weights (Chen et al. 2018, section 5: 0.025).
+    /// GradNorm: learning rate of the weights (Chen et al. 2018: 0.025).
     pub gradnorm_lr: f64,
-    /// Uncertainty weighting: learning rate of the log-variances (Kendall et al. 2018, section 4:
-    /// 2.5e-3, there of all parameters).
+    /// Uncertainty weighting: learning rate of the log-variances (Kendall et al. 2018: 2.5e-3,
+    /// there of all parameters).
     pub uncertainty_lr: f64,
-    /// Dynamic weight average: temperature of the softmax (Liu et al. 2019, section 3.2: 2).
+    /// Dynamic weight average: temperature of the softmax (Liu et al. 2019: 2).
     pub dwa_temperature: f64,
     /// MGDA: compare directions instead of gradients, so that the shortest gradient does not take
     /// all the weight (Sener & Koltun 2018 compare gradients).
     pub mgda_of_directions: bool,
-    /// CAGrad: radius of the ball in lengths of the mean gradient, in [0, 1) (Liu et al. 2021,
-    /// section 5: 0.4 for NYUv2).
+    /// CAGrad: radius of the ball in lengths of the mean gradient, in [0, 1) (Liu et al. 2021:
+    /// 0.4 for NYUv2).
     pub cagrad_c: f64,
-    /// FAMO: learning rate of the logits (Liu et al. 2023, section 5: 0.025).
+    /// FAMO: learning rate of the logits (Liu et al. 2023, published code: 0.025).
     pub famo_lr: f64,
-    /// FAMO: decay of the logits, at least 0 (Liu et al. 2023, section 5: 0.001).
+    /// FAMO: decay of the logits, at least 0 (Liu et al. 2023, published run on CelebA: 0.01).
     pub famo_gamma: f64,
     /// Random grouping: number of groups, 1 to 4.
     pub groups: usize,
@@ -41,7 +41,7 @@ impl Default for Options {
             mgda_of_directions: false,
             cagrad_c: 0.4,
             famo_lr: 0.025,
-            famo_gamma: 1e-3,
+            famo_gamma: 0.01,
             groups: 2,
         }
     }

@@ -49,6 +49,14 @@ impl TaskGradients {
         Ok(Self { tasks, losses, gradients, shared })
     }
 
+    /// The places of the tasks that reach a shared parameter: none or at least two.
+    #[must_use]
+    pub fn sharing(&self) -> Vec<usize> {
+        let reaches =
+            |own: &Gradients| own.iter().zip(&self.shared).any(|(g, s)| *s && g.is_some());
+        (0..self.tasks.len()).filter(|&task| reaches(&self.gradients[task])).collect()
+    }
+
     /// The inner products over the shared parameters.
     ///
     /// # Errors

@@ -24,7 +24,7 @@ pub fn shares(logits: &[f64; 4], losses: PerTask) -> PerTask {
 }
 
 /// The weights of the losses: `c z_k / L_k`, the gradient of `c sum_k z_k log L_k`, where `c` makes
-/// their sum 1 (algorithm 1, equation 8).
+/// their sum 1 (algorithm 1).
 #[must_use]
 pub fn weights(shares: PerTask, losses: PerTask) -> PerTask {
     let mut steep: PerTask = [None; 4];
@@ -36,7 +36,7 @@ pub fn weights(shares: PerTask, losses: PerTask) -> PerTask {
 }
 
 /// The slope for the logits `xi` from the progress `log L_k(before) - log L_k(after)` of each task
-/// (algorithm 1, equation 10): the softmax' Jacobian times the progress, plus the decay
+/// (algorithm 1): the softmax' Jacobian times the progress, plus the decay
 /// `gamma xi`. A task that progressed less than the others gains weight.
 #[must_use]
 pub fn slopes(logits: &[f64; 4], shares: PerTask, progress: PerTask, gamma: f64) -> PerTask {
