@@ -1,6 +1,9 @@
 //! Convolution as the network uses it: 3x3 with padding 1, or 1x1; stride 1, with bias.
 
-use super::conv_kernel::{self, PackedWeights, Sizes};
+use super::conv_kernel::{PackedWeights, convolve};
+use super::conv_weight::{bias_gradient, weight_gradient};
+use super::simd::Level;
+use super::strips::Sizes;
 use super::{elements, pointwise, read};
 use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor};
 
@@ -12,10 +15,12 @@ const NAME: &str = "conv2d";
 /// All three get gradients, `x` only where something before it can use it: the first layer's
 /// images cost nothing.
 pub fn conv2d(x: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<Tensor> {
-    x.contiguous()?.apply_op3(weight, bias, Conv2d)
+    x.contiguous()?.apply_op3(weight, bias, Conv2d { level: Level::detect() })
 }
 
-struct Conv2d;
+struct Conv2d {
+    level: Level,
+}
 
 fn sizes(x: &Shape, weight: &Shape) -> Result<(Sizes, usize)> {
     let (batch, inputs, height, width) = x.dims4()?;
@@ -48,8 +53,8 @@ impl CustomOp3 for Conv2d {
             candle_core::bail!("{NAME}: {} biases for {} channels", bias.len(), sizes.outputs);
         }
         let y = if kernel == 3 {
-            let packed = PackedWeights::forward(weight, sizes.outputs, sizes.inputs);
-            conv_kernel::convolve(x, &packed, Some(bias), sizes)
+            let packed = PackedWeights::forward(self.level, weight, sizes.outputs, sizes.inputs);
+            convolve(x, &packed, Some(bias), sizes)
         } else {
             pointwise::forward(x, weight, bias, sizes)
         };
@@ -69,15 +74,15 @@ impl CustomOp3 for Conv2d {
         let gradient = gradient.contiguous()?;
         let grads = read(NAME, &gradient, |g| -> Result<_> {
             let to_x = if x.track_op() {
-                Some(read(NAME, weight, |w| input_gradient(w, g, sizes, kernel))?)
+                Some(read(NAME, weight, |w| input_gradient(self.level, w, g, sizes, kernel))?)
             } else {
                 None
             };
             let to_weight = read(NAME, x, |x| match kernel {
-                3 => conv_kernel::weight_gradient(x, g, sizes),
+                3 => weight_gradient(self.level, x, g, sizes),
                 _ => pointwise::weight_gradient(x, g, sizes),
             })?;
-            let to_bias = conv_kernel::bias_gradient(g, sizes.outputs, sizes.height * sizes.width);
+            let to_bias = bias_gradient(g, sizes.outputs, sizes.height * sizes.width);
             Ok((to_x, to_weight, to_bias))
         })??;
         let device = x.device();
@@ -88,13 +93,19 @@ impl CustomOp3 for Conv2d {
     }
 }
 
-fn input_gradient(weight: &[f32], gradient: &[f32], sizes: Sizes, kernel: usize) -> Vec<f32> {
+fn input_gradient(
+    level: Level,
+    weight: &[f32],
+    gradient: &[f32],
+    sizes: Sizes,
+    kernel: usize,
+) -> Vec<f32> {
     if kernel == 1 {
         return pointwise::input_gradient(weight, gradient, sizes);
     }
-    let packed = PackedWeights::transposed(weight, sizes.outputs, sizes.inputs);
+    let packed = PackedWeights::transposed(level, weight, sizes.outputs, sizes.inputs);
     let turned = Sizes { inputs: sizes.outputs, outputs: sizes.inputs, ..sizes };
-    conv_kernel::convolve(gradient, &packed, None, turned)
+    convolve(gradient, &packed, None, turned)
 }
 
 #[cfg(test)]
@@ -102,7 +113,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::super::check::{noise, numeric_gradients};
     use super::*;
-    use candle_core::{Device, Var};
+    use candle_core::Var;
 
     /// The definition, in f64: (x, w, b) -> y.
     fn direct(x: &[f32], w: &[f32], b: &[f32], s: Sizes, kernel: usize) -> Vec<f64> {
@@ -128,28 +139,39 @@ mod tests {
         y
     }
 
+    fn flat(t: &Tensor) -> Vec<f32> {
+        t.flatten_all().unwrap().to_vec1().unwrap()
+    }
+
+    fn apply(level: Level, x: &Tensor, w: &Tensor, b: &Tensor) -> Tensor {
+        x.apply_op3(w, b, Conv2d { level }).unwrap()
+    }
+
     #[test]
     fn forward_agrees_with_the_definition() {
         // Odd sizes, channel counts off the block size, more channels than a pass, several tiles.
         for (batch, inputs, outputs, height, width, kernel) in [
             (2, 3, 5, 7, 9, 3),
-            (1, 70, 9, 5, 3, 3),
+            (1, 140, 9, 5, 3, 3),
             (1, 4, 4, 1, 1, 3),
             (1, 20, 3, 40, 60, 3),
+            (3, 70, 17, 9, 35, 3),
             (2, 1, 8, 2, 33, 3),
             (2, 6, 2, 5, 4, 1),
         ] {
             let s = Sizes { batch, inputs, outputs, height, width };
-            let device = Device::Cpu;
             let x = noise((batch, inputs, height, width), 1);
             let w = noise((outputs, inputs, kernel, kernel), 2);
             let b = noise(outputs, 3);
-            let y = conv2d(&x, &w, &b).unwrap();
-            let flat = |t: &Tensor| t.flatten_all().unwrap().to_vec1::<f32>().unwrap();
             let wanted = direct(&flat(&x), &flat(&w), &flat(&b), s, kernel);
-            assert!(y.device().same_device(&device));
-            for (got, wanted) in flat(&y).iter().zip(&wanted) {
-                assert!((f64::from(*got) - wanted).abs() < 1e-5 * (1.0 + wanted.abs()), "{s:?}");
+            // Rounding grows with the size of the sum, which is that of a random walk.
+            let tolerance = 1e-6 * ((inputs * kernel * kernel) as f64).sqrt();
+            for level in Level::supported() {
+                let y = apply(level, &x, &w, &b);
+                for (got, wanted) in flat(&y).iter().zip(&wanted) {
+                    let error = (f64::from(*got) - wanted).abs();
+                    assert!(error < tolerance, "{level:?} {s:?}: {error}");
+                }
             }
         }
     }
@@ -162,26 +184,64 @@ mod tests {
             let x = noise((batch, inputs, height, width), 4);
             let w = noise((outputs, inputs, kernel, kernel), 5);
             let b = noise(outputs, 6);
-            // Bilinear, so a step of one is exact.
-            numeric_gradients(&[x, w, b], 1.0, 1e-4, |v| conv2d(&v[0], &v[1], &v[2]).unwrap());
+            for level in Level::supported() {
+                let inputs = [x.clone(), w.clone(), b.clone()];
+                // Bilinear, so a step of one is exact.
+                numeric_gradients(&inputs, 1.0, 1e-4, |v| apply(level, &v[0], &v[1], &v[2]));
+            }
+        }
+    }
+
+    /// On sizes of many tiles, where a difference for each element would take too long: with y
+    /// linear in x and in w, `<dx, x'> = <dy, y(x', w)>` and `<dw, w'> = <dy, y(x, w')>`.
+    #[test]
+    fn gradients_are_the_adjoints_of_the_definition() {
+        for (batch, inputs, outputs, height, width) in
+            [(2, 24, 16, 33, 31), (1, 40, 130, 18, 70), (5, 130, 70, 8, 8)]
+        {
+            let s = Sizes { batch, inputs, outputs, height, width };
+            let (x, other_x) = (noise((batch, inputs, height, width), 1), 2);
+            let (w, other_w) = (noise((outputs, inputs, 3, 3), 3), 4);
+            let dy = noise((batch, outputs, height, width), 5);
+            let (other_x, other_w) =
+                (noise(x.shape().clone(), other_x), noise(w.shape().clone(), other_w));
+            let dot = |a: &[f64], b: &[f32]| -> f64 {
+                a.iter().zip(b).map(|(a, b)| a * f64::from(*b)).sum()
+            };
+            let none = vec![0.0; outputs];
+            let along_x = dot(&direct(&flat(&other_x), &flat(&w), &none, s, 3), &flat(&dy));
+            let along_w = dot(&direct(&flat(&x), &flat(&other_w), &none, s, 3), &flat(&dy));
+            for level in Level::supported() {
+                let double =
+                    |values: Vec<f32>| values.into_iter().map(f64::from).collect::<Vec<_>>();
+                let dx = double(input_gradient(level, &flat(&w), &flat(&dy), s, 3));
+                let dw = double(weight_gradient(level, &flat(&x), &flat(&dy), s));
+                // Of the order of a sum of as many random terms.
+                let scale = ((x.elem_count() * outputs * 9) as f64).sqrt() / 5.0;
+                let error_x = (dot(&dx, &flat(&other_x)) - along_x).abs() / scale;
+                let error_w = (dot(&dw, &flat(&other_w)) - along_w).abs() / scale;
+                assert!(error_x < 1e-6 && error_w < 1e-6, "{level:?} {s:?}: {error_x} {error_w}");
+            }
         }
     }
 
     #[test]
-    fn the_weight_gradient_does_not_depend_on_the_threads() {
-        let (x, g) = (noise((4, 24, 33, 31), 7), noise((4, 16, 33, 31), 8));
+    fn results_do_not_depend_on_the_threads() {
         let s = Sizes { batch: 4, inputs: 24, outputs: 16, height: 33, width: 31 };
-        let run = |threads| {
-            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-            pool.install(|| {
-                read("test", &x, |x| read("test", &g, |g| conv_kernel::weight_gradient(x, g, s)))
-                    .unwrap()
-                    .unwrap()
-            })
-        };
-        let one = run(1);
-        assert_eq!(one, run(2));
-        assert_eq!(one, run(5));
+        let (x, g) = (noise((4, 24, 33, 31), 7), noise((4, 16, 33, 31), 8));
+        let w = noise((16, 24, 3, 3), 9);
+        for level in Level::supported() {
+            let run = |threads| {
+                let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+                pool.install(|| {
+                    let dw = weight_gradient(level, &flat(&x), &flat(&g), s);
+                    (dw, input_gradient(level, &flat(&w), &flat(&g), s, 3))
+                })
+            };
+            let one = run(1);
+            assert_eq!(one, run(2));
+            assert_eq!(one, run(5));
+        }
     }
 
     #[test]

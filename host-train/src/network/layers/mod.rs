@@ -8,13 +8,17 @@
 pub mod batch_norm;
 pub mod conv2d;
 mod conv_kernel;
+mod conv_weight;
 pub mod dropout;
 pub mod global_max;
+mod inner_loops;
 pub mod max_pool;
 mod pointwise;
 mod reduce;
 mod simd;
+mod strips;
 pub mod upsample_concat;
+mod winograd;
 
 use candle_core::{CpuStorage, Layout, Result, Storage, Tensor};
 

@@ -1,7 +1,7 @@
 //! 1x1 convolution: a weighted sum of planes. Memory-bound, so plain loops over short runs.
 
-use super::conv_kernel::Sizes;
 use super::reduce::{LANES, RUN};
+use super::strips::Sizes;
 use rayon::prelude::*;
 
 /// y = weight (outputs, inputs) x + bias, per pixel.
