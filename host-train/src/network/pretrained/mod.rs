@@ -19,11 +19,13 @@
 //! **Input.** These stacks expect images less ImageNet's mean, divided by its deviation (torchvision),
 //! or as BGR in 0..255 less the mean (Keras); this trainer's are RGB in 0..1. The difference is folded
 //! into the first convolution, exactly but for the outermost pixels: there the convolution sees zeros
-//! beyond the edge, which were the mean colour and are now black. On fundus photographs, whose corners
-//! are black, that continues the picture.
+//! beyond the edge, which were the mean colour and are now black. On fundus photographs, which are
+//! black at the edge, that continues the picture where the original saw a frame round it; the effect
+//! reaches a few pixels of each map inwards, which in the small maps of the last stages is far.
 //!
-//! **Normalisation.** A stack trained without batch normalisation gets one that changes nothing
-//! ([`calibrate`]).
+//! **Normalisation.** A stack trained without batch normalisation gets one that at first only divides
+//! each layer's values by one number, so that they deviate by 1 on average (see `calibrate`); the
+//! calibration images decide that number and nothing else.
 //!
 //! **Depth.** A VGG-16 stack fits a VGG-13 encoder without the third convolutions of stages 3 to 5; what
 //! follows them then sees other values than it learnt from, so this is a start, not the same network.
