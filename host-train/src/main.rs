@@ -1,7 +1,7 @@
 //! `host-train`: the engineer's program. One `match`, one file a subcommand.
 
 use clap::Parser;
-use host_train::cli::{Cli, Command, data, evaluate, export, phantom, study, train};
+use host_train::cli::{Cli, Command, curves, data, evaluate, export, phantom, study, train};
 use host_train::memory::Recycler;
 use std::process::ExitCode;
 
@@ -25,6 +25,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Phantom(args) => phantom::run(args),
         Command::Data(args) => data::run(args),
         Command::Train(args) => train::run(args),
+        Command::Curves(args) => curves::run(args),
         Command::Study(args) => study::run(args),
         Command::Evaluate(args) => evaluate::run(args),
         Command::Export(args) => export::run(args),

@@ -63,6 +63,7 @@ fn a_study_is_resumed_and_its_page_complete() {
         "92.61 ± 0.38",
         "PCGrad",
         "figure1-roc",
+        "conflict: Conflict of the tasks",
         "figure2-metrics",
         "figure3-losses",
         "figure4-hard-case",

@@ -72,6 +72,10 @@ fn ctrl_c_leaves_a_checkpoint_and_the_training_goes_on_from_it() {
     let log = std::fs::read_to_string(out.join("metrics.jsonl")).unwrap();
     assert!(log.contains("\"interrupted\"") && log.contains("\"out_of_time\""));
 
+    let said = good(&["curves", &out_text]);
+    assert!(said.contains("losses.svg") && said.contains("telemetry_every"), "{said}");
+    assert!(out.join("losses.png").exists() && !out.join("conflict.png").exists());
+
     let refused = bad(&["train", "--config", &config, "--out", &out_text]);
     assert!(refused.contains("--resume"), "{refused}");
     let refused = bad(&["train", "--resume", &out_text, "--out", "elsewhere"]);

@@ -1,5 +1,6 @@
 //! The command line: what can be asked, one file a subcommand.
 
+pub mod curves;
 pub mod data;
 pub mod evaluate;
 pub mod export;
@@ -27,6 +28,8 @@ pub enum Command {
     Data(data::Args),
     /// Train a network, or go on with an interrupted training.
     Train(train::Args),
+    /// Draw a training's losses, and how much its tasks conflict.
+    Curves(curves::Args),
     /// Make the paper's tables and figures: every method, seed and learning rate.
     Study(study::Args),
     /// Measure a checkpoint on a data set.

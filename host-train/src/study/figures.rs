@@ -8,6 +8,7 @@ use crate::evaluation::report::pairs;
 use crate::network::Task;
 use crate::plot::{Axis, Chart, Panel, Series};
 use crate::strategy::StrategyName;
+use crate::training::curves::Curves;
 use glaucoma_common::metrics::auc;
 
 /// A chart by the name of its file.
@@ -20,6 +21,7 @@ pub fn charts(config: &StudyConfig, results: &[TrialResult]) -> Vec<Named> {
         ("figure1-roc", roc_of_methods(config, results)),
         ("figure2-metrics", sweep(config, results, &METRICS)),
         ("figure3-losses", sweep(config, results, &LOSSES)),
+        ("conflict", conflict(config, results)),
     ];
     found.into_iter().filter_map(|(name, chart)| Some((name, chart?))).collect()
 }
@@ -47,6 +49,16 @@ fn roc_of_methods(config: &StudyConfig, results: &[TrialResult]) -> Option<Chart
         columns: 1,
         panels: vec![roc_axes("", curves)],
     })
+}
+
+/// How much the tasks conflicted in the first trial of MTL-IO that measured it.
+fn conflict(config: &StudyConfig, results: &[TrialResult]) -> Option<Chart> {
+    let own = results.iter().filter(|r| r.method == StrategyName::Independent);
+    own.filter_map(|result| {
+        let curves = Curves::read(&config.out.join("trials").join(&result.name)).ok()?;
+        curves.conflict(&format!("Conflict of the tasks: {}", result.name))
+    })
+    .next()
 }
 
 /// What is drawn over the learning rates: a title, and a panel a task.

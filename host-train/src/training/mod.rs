@@ -8,6 +8,7 @@
 mod average;
 pub mod checkpoint;
 pub mod config;
+pub mod curves;
 pub mod data;
 pub mod events;
 pub mod log;
