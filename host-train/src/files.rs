@@ -32,10 +32,11 @@ pub fn replace<E: From<io::Error>>(
     done
 }
 
-/// The temporary file's name: hidden from patterns such as `*.safetensors`.
+/// The temporary file's name: hidden from patterns such as `*.safetensors`, and no other process's or
+/// thread's.
 fn partial_name(path: &Path) -> PathBuf {
     let mut name = path.file_name().map_or_else(OsString::new, OsString::from);
-    name.push(format!(".{}.partial", std::process::id()));
+    name.push(format!(".{}.{:?}.partial", std::process::id(), std::thread::current().id()));
     path.with_file_name(name)
 }
 

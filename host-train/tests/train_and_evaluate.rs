@@ -82,6 +82,30 @@ fn ctrl_c_leaves_a_checkpoint_and_the_training_goes_on_from_it() {
     assert!(refused.contains("--out"), "{refused}");
 }
 
+/// A limit on the size of files stands in for a full disk: writing fails half-way in either case.
+#[cfg(unix)]
+#[test]
+fn a_full_disk_leaves_the_last_checkpoint() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = config(folder.path());
+    let out = folder.path().join("run");
+    let out_text = out.display().to_string();
+    good(&["train", "--config", &config, "--out", &out_text, "--max-steps", "1"]);
+    let last = out.join("last.safetensors");
+    let before = std::fs::read(&last).unwrap();
+    let mut limited = Command::new("sh");
+    let program = host_train(&[]).get_program().to_owned();
+    limited.args(["-c", "trap '' XFSZ; ulimit -f 64; exec \"$@\"", "sh"]).arg(program);
+    limited.args(["train", "--resume", &out_text, "--max-steps", "1"]);
+    let output = limited.output().unwrap();
+    let said = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(said.contains("last.safetensors: cannot be written"), "{said}");
+    assert!(before == std::fs::read(&last).unwrap());
+    let names = std::fs::read_dir(&out).unwrap().map(|entry| entry.unwrap().file_name());
+    assert!(!names.into_iter().any(|name| name.to_string_lossy().ends_with(".partial")));
+}
+
 #[test]
 fn a_model_is_measured_with_figures_in_both_protocols() {
     let folder = tempfile::tempdir().unwrap();

@@ -10,7 +10,6 @@ use image::RgbImage;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use sha2::{Digest, Sha256};
 use std::fmt::Write as _;
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 /// Changes with the meaning of an entry's bytes.
@@ -78,20 +77,9 @@ impl Cache {
         let io = |source| DatasetError::io(&path, source);
         let folder = path.parent().unwrap_or(&self.dir);
         std::fs::create_dir_all(folder).map_err(io)?;
-        // The process id keeps two processes from writing the same temporary file, the thread id two threads.
-        let name =
-            format!("{key}.{}.{:?}.partial", std::process::id(), std::thread::current().id());
-        let temporary = folder.join(name);
-        let write = || -> std::io::Result<()> {
-            let mut file = std::fs::File::create(&temporary)?;
-            file.write_all(MAGIC)?;
-            file.write_all(&(header.len() as u32).to_le_bytes())?;
-            file.write_all(&header)?;
-            file.write_all(payload)?;
-            file.sync_all()?;
-            std::fs::rename(&temporary, &path)
-        };
-        write().map_err(io)
+        let length = (header.len() as u32).to_le_bytes();
+        let entry = [MAGIC.as_slice(), &length, &header, payload].concat();
+        crate::files::write(&path, &entry).map_err(io)
     }
 
     /// Entries lie in folders of their first two digits, as some file systems slow down in large folders.
