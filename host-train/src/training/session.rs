@@ -14,7 +14,7 @@ use crate::network::{Task, UNet, pretrained};
 use crate::parallel::Peers;
 use crate::strategy::telemetry::{self, Conflict};
 use crate::strategy::{self, State, Step, StepOptions, StepReport, Strategy, StrategyError};
-use candle_core::{Device, Tensor};
+use candle_core::Device;
 use glaucoma_common::risk::VcdrModel;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -61,7 +61,7 @@ impl<'a> Session<'a> {
         };
         let data = load(&config, device)?;
         if let Some(path) = &config.pretrained {
-            let images = calibration_images(&data)?;
+            let images = data.batches.first_images(pretrained::CALIBRATION_IMAGES)?;
             let report = pretrained::load(path, &net, &images)
                 .map_err(|source| TrainingError::Pretrained(Box::new(source)))?;
             eprintln!("{report}");
@@ -217,8 +217,10 @@ impl<'a> Session<'a> {
         if self.saved.elapsed() >= EPOCH_CHECKPOINT_AGE {
             self.save_last()?;
         }
-        // The first process alone knows the best validation.
-        let stalled = due && self.peers.most(u64::from(self.is_stalled(epoch)))? > 0;
+        // The first process alone knows the best validation: the others may have one from before an
+        // interruption.
+        let own = self.peers.rank() == 0 && self.is_stalled(epoch);
+        let stalled = due && self.peers.most(u64::from(own))? > 0;
         Ok(stalled.then_some(Ending::Stalled))
     }
 
@@ -231,6 +233,7 @@ impl<'a> Session<'a> {
 
     /// Validates the averaged weights where there are such, else the live ones. False: interrupted.
     fn judge(&mut self) -> Result<bool, TrainingError> {
+        together::same_weights(self.peers, &self.net)?;
         self.exchange_average()?;
         let judged = self.validate_together();
         self.exchange_average()?;
@@ -304,7 +307,6 @@ impl<'a> Session<'a> {
 
     /// The first process validates and the others wait. False: interrupted in it.
     fn validate_together(&mut self) -> Result<bool, TrainingError> {
-        together::same_weights(self.peers, &self.net)?;
         let through = self.peers.rank() != 0 || self.validate()?;
         Ok(self.peers.most(u64::from(!through))? == 0)
     }
@@ -411,16 +413,6 @@ fn watched(
 ) -> Result<(StepReport, Option<Conflict>), StrategyError> {
     let conflict = measured.then(|| telemetry::measure(step)).transpose()?;
     Ok((strategy.step(step)?, conflict))
-}
-
-/// Images to set normalisations by, where pretrained weights come without: the beginning of the first
-/// epoch.
-fn calibration_images(data: &Data) -> Result<Tensor, TrainingError> {
-    const BATCHES: usize = 4;
-    let images = data.batches.epoch(0, 0).take(BATCHES);
-    let images =
-        images.map(|batch| Ok(batch?.images)).collect::<Result<Vec<_>, TrainingError>>()?;
-    Ok(Tensor::cat(&images, 0)?)
 }
 
 /// Sums over steps.
