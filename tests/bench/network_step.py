@@ -1,12 +1,15 @@
 """Times a training step of the network here and in PyTorch, alternating, on the same machine.
 
     cargo build --release -p host-train --example network_step
-    python tests/bench/network_step.py --width 0.25 --side 256 --batch 8 --threads 2 --rounds 3
+    python tests/bench/network_step.py --width 1 --side 128 --batch 2 --threads 1 --rounds 3
 
 A step is what MTL-IO does with one batch: for each of the four tasks a forward pass, a backward
-pass and a step of the task's own Adam. Each round runs both in a fresh process, first one, then
-the other; printed are seconds a step (the fastest of the process's steps, and its CPU seconds,
-which a busy machine disturbs less) and the peak memory.
+pass and a step of the task's own Adam. Each round runs both in a fresh process, the order changing
+from round to round, with the same number of threads; a process's first step, which warms caches and
+memory, is left out. Printed are seconds a step and CPU seconds a step, each as the fastest of all
+steps and as their median, and the peak memory of the whole process, PyTorch's interpreter and
+libraries included. On a busy machine CPU seconds are disturbed less than seconds; with several
+threads they count the time that PyTorch's threads spend waiting for each other, too.
 """
 
 import argparse
@@ -91,12 +94,14 @@ def torch_step(width, side, batch, steps, threads):
 
 
 def measure(command, threads):
-    environment = {"RAYON_NUM_THREADS": str(threads), "PATH": "/usr/bin:/bin"}
+    """(seconds of each step, CPU seconds of each step, peak MiB) of one process."""
+    count = str(threads)
+    environment = {"RAYON_NUM_THREADS": count, "OMP_NUM_THREADS": count, "MKL_NUM_THREADS": count}
+    environment["PATH"] = "/usr/bin:/bin"
     text = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
-    # The first step warms caches and memory.
     found = re.findall(r"step \d+: ([\d.]+) s .*CPU ([\d.]+) s", text)[1:]
     peak = int(re.search(r"peak (\d+) MiB", text)[1])
-    return min(float(t) for t, _ in found), min(float(c) for _, c in found), peak
+    return [float(t) for t, _ in found], [float(c) for _, c in found], [peak]
 
 
 def main():
@@ -105,7 +110,7 @@ def main():
     parser.add_argument("--side", type=int, default=256)
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--steps", type=int, default=3)
+    parser.add_argument("--steps", type=int, default=4)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--example", default=ROOT / "target/release/examples/network_step")
     parser.add_argument("--torch", action="store_true", help="run only the PyTorch step, here")
@@ -115,14 +120,23 @@ def main():
     sizes = [str(a.width), str(a.side), str(a.batch), str(a.steps)]
     flags = [f for k, v in zip(("width", "side", "batch", "steps"), sizes) for f in (f"--{k}", v)]
     other = [sys.executable, __file__, "--torch", "--threads", str(a.threads), *flags]
-    rounds = []
-    for _ in range(a.rounds):
-        ours, theirs = measure([str(a.example), *sizes], a.threads), measure(other, a.threads)
-        rounds.append((ours, theirs))
-        print(f"here {ours[0]:.3f} s, CPU {ours[1]:.3f} s, {ours[2]} MiB; PyTorch {theirs[0]:.3f} s, CPU {theirs[1]:.3f} s, {theirs[2]} MiB", flush=True)
-    for what, k in (("time", 0), ("CPU time", 1), ("peak memory", 2)):
-        ratio = statistics.median(ours[k] / theirs[k] for ours, theirs in rounds)
-        print(f"{what}: {ratio:.2f} of PyTorch's (median of {len(rounds)})")
+    sides = {"here": [str(a.example), *sizes], "PyTorch": other}
+    found = {name: ([], [], []) for name in sides}
+    for at in range(a.rounds):
+        for name in sorted(sides, reverse=at % 2 == 1):
+            measured = measure(sides[name], a.threads)
+            for to, values in zip(found[name], measured):
+                to.extend(values)
+            seconds, cpu, peak = (min(values) for values in measured)
+            print(f"round {at + 1}, {name}: {seconds:.3f} s, CPU {cpu:.3f} s, {peak} MiB", flush=True)
+    print("| | here, best | PyTorch, best | ratio | here, median | PyTorch, median | ratio |")
+    print("|---|---|---|---|---|---|---|")
+    for k, what in enumerate(("seconds a step", "CPU seconds a step", "peak MiB")):
+        cells = []
+        for pick in (max if k == 2 else min, statistics.median):
+            ours, theirs = pick(found["here"][k]), pick(found["PyTorch"][k])
+            cells += [f"{ours:.4g}", f"{theirs:.4g}", f"**{ours / theirs:.2f}**"]
+        print(f"| {what} | {' | '.join(cells)} |")
 
 
 main()

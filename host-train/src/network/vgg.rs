@@ -3,7 +3,7 @@
 //! Simonyan & Zisserman 2015 with batch normalisation after each convolution.
 
 use super::layers::batch_norm::BatchNorm;
-use super::layers::conv2d::conv2d;
+use super::layers::conv_norm_relu::{By, conv_norm_relu};
 use super::layers::max_pool::max_pool;
 use super::{Mode, NetworkConfig};
 use candle_core::{DType, Device, Result, Shape, Tensor, Var};
@@ -63,11 +63,11 @@ impl Block {
     }
 
     pub(super) fn forward(&self, x: &Tensor, mode: Mode) -> Result<Tensor> {
-        let x = conv2d(x, &self.weight, &self.bias)?;
-        match mode {
-            Mode::Train { .. } => self.norm.train(&x),
-            Mode::Evaluate => self.norm.evaluate(&x),
-        }
+        let by = match mode {
+            Mode::Train { .. } => By::Batch,
+            Mode::Evaluate => By::Running,
+        };
+        conv_norm_relu(x, &self.weight, &self.bias, &self.norm, by)
     }
 }
 

@@ -4,9 +4,9 @@
 #![allow(unsafe_code)]
 
 use super::inner_loops::{TAPS, accumulate, channel_block};
-use super::simd::Level;
+use super::simd::{Lanes, Level, Loop};
 use super::strips::{
-    Channel, Shared, Sizes, equal_parts, pack_input, parts, six_lines, with_scratch,
+    Channel, Shared, Sizes, equal_parts, pack_input, parts, six_lines, with_scratch, written,
 };
 use super::winograd::{LINES, ROWS, ToOutput, WINDOW, combine};
 use rayon::prelude::*;
@@ -45,20 +45,25 @@ impl PackedWeights {
     ) -> Self {
         let block = channel_block(level);
         let line = inputs * TAPS * block;
-        let mut values = vec![0.0; outputs.div_ceil(block) * LINES * line];
-        values.par_chunks_mut(LINES * line).enumerate().for_each(|(b, chunk)| {
-            for i in 0..inputs {
-                for o in 0..block.min(outputs - b * block) {
-                    let w = window(b * block + o, i);
-                    for (f, g) in WINDOW.iter().enumerate() {
-                        for t in 0..TAPS {
-                            let sum = g[0] * w[t] + g[1] * w[3 + t] + g[2] * w[6 + t];
-                            chunk[f * line + (i * TAPS + t) * block + o] = sum;
-                        }
-                    }
-                }
+        let blocks = outputs.div_ceil(block);
+        let fill = |b: usize, shared: Shared| {
+            // SAFETY: this block's weights belong to this task alone.
+            let chunk = unsafe { shared.part(b * LINES * line, LINES * line) };
+            let first = b * block;
+            let window = |o: usize, i: usize| {
+                if first + o < outputs { window(first + o, i) } else { [0.0; 9] }
+            };
+            match block {
+                8 => level.run(PackBlock::<8, _> { lines: equal_parts(chunk), inputs, window }),
+                _ => level.run(PackBlock::<4, _> { lines: equal_parts(chunk), inputs, window }),
             }
-        });
+        };
+        // SAFETY: each block writes all six lines of all inputs.
+        let values = unsafe {
+            written(blocks * LINES * line, |shared| {
+                (0..blocks).into_par_iter().for_each(|b| fill(b, shared));
+            })
+        };
         Self { values, inputs, outputs, level }
     }
 
@@ -67,6 +72,36 @@ impl PackedWeights {
         let each = TAPS * channel_block(self.level);
         let start = (block * LINES + line) * self.inputs;
         &self.values[(start + inputs.start) * each..(start + inputs.end) * each]
+    }
+}
+
+/// Packs the weights of one block of `BLOCK` outputs: as arrays over the outputs, which the
+/// compiler turns into vectors.
+struct PackBlock<'a, const BLOCK: usize, W> {
+    lines: [&'a mut [f32]; LINES],
+    inputs: usize,
+    window: W,
+}
+
+impl<const BLOCK: usize, W: Fn(usize, usize) -> [f32; 9]> Loop for PackBlock<'_, BLOCK, W> {
+    #[inline(always)]
+    unsafe fn run<S: Lanes>(mut self) {
+        for i in 0..self.inputs {
+            let mut window = [[0.0; BLOCK]; 9];
+            for o in 0..BLOCK {
+                let taps = (self.window)(o, i);
+                window.iter_mut().zip(taps).for_each(|(of_tap, weight)| of_tap[o] = weight);
+            }
+            for t in 0..TAPS {
+                for (line, g) in self.lines.iter_mut().zip(&WINDOW) {
+                    let to = &mut line[(i * TAPS + t) * BLOCK..][..BLOCK];
+                    for (o, to) in to.iter_mut().enumerate() {
+                        let [a, b, c] = [window[t][o], window[3 + t][o], window[6 + t][o]];
+                        *to = g[0] * a + g[1] * b + g[2] * c;
+                    }
+                }
+            }
+        }
     }
 }
 
@@ -94,15 +129,18 @@ pub(super) fn convolve(
     let threads = rayon::current_num_threads();
     let wanted = if threads == 1 { 1 } else { (4 * threads).div_ceil(tiles) };
     let (groups, blocks_per_group) = parts(blocks, blocks.div_ceil(wanted));
-    let mut output = vec![0.0; sizes.batch * weights.outputs * sizes.plane()];
-    let shared = Shared::new(&mut output);
-    (0..tiles * groups).into_par_iter().for_each(|task| {
+    let convolve_task = |task: usize, shared: Shared| {
         let (tile, group) = (task / groups, task % groups);
         let strips = tile * each..((tile + 1) * each).min(strips);
         let blocks = group * blocks_per_group..((group + 1) * blocks_per_group).min(blocks);
         convolve_tile(input, weights, bias, &sizes, strips, blocks, shared);
-    });
-    output
+    };
+    // SAFETY: the tasks write every row of every channel.
+    unsafe {
+        written(sizes.batch * weights.outputs * sizes.plane(), |shared| {
+            (0..tiles * groups).into_par_iter().for_each(|task| convolve_task(task, shared));
+        })
+    }
 }
 
 fn convolve_tile(

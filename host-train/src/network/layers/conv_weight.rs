@@ -6,7 +6,7 @@
 use super::inner_loops::{GRADIENT_BLOCK, TAPS, Target, correlate};
 use super::simd::Level;
 use super::strips::{
-    Channel, Shared, Sizes, pack_gradient, pack_input, parts, six_lines, with_scratch,
+    Channel, Shared, Sizes, pack_gradient, pack_input, parts, six_lines, with_scratch, written,
 };
 use super::winograd::{LINES, WINDOW};
 use rayon::prelude::*;
@@ -44,9 +44,7 @@ pub(super) fn weight_gradient(
     let tasks = if threads == 1 { 1 } else { (4 * threads).div_ceil(chunks) };
     let most = (SUMS / (outputs * LINES * TAPS)).max(1);
     let (groups, group) = parts(inputs, inputs.div_ceil(tasks).max(8).min(most));
-    let mut result = vec![0.0; chunks * count];
-    let shared = Shared::new(&mut result);
-    (0..chunks * groups).into_par_iter().for_each(|task| {
+    let sum_task = |task: usize, shared: Shared| {
         let (chunk, first) = (task / groups, task % groups * group);
         let channels = first..(first + group).min(inputs);
         let part =
@@ -61,7 +59,13 @@ pub(super) fn weight_gradient(
                 .zip(sums.as_chunks().0)
                 .for_each(|(to, sums)| *to = window(sums));
         });
-    });
+    };
+    // SAFETY: the tasks write every channel of every chunk.
+    let mut result = unsafe {
+        written(chunks * count, |shared| {
+            (0..chunks * groups).into_par_iter().for_each(|task| sum_task(task, shared));
+        })
+    };
     let (first, others) = result.split_at_mut(count);
     for chunk in others.chunks_exact(count) {
         first.iter_mut().zip(chunk).for_each(|(sum, part)| *sum += part);
@@ -145,9 +149,8 @@ impl Part {
                                 target,
                                 g,
                                 line,
-                                x,
+                                &x[..count * input_line],
                                 input_line,
-                                count,
                             );
                         }
                     }

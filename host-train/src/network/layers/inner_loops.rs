@@ -141,7 +141,8 @@ pub(super) struct Target {
 /// `sums[r * of_gradient + c * of_input + tap] = sum over p of gradient[r * length + p] *
 /// input[c * stride + p + tap]`.
 ///
-/// At most [`GRADIENT_BLOCK`] gradient lines of `length` positions.
+/// At most [`GRADIENT_BLOCK`] gradient lines of `length` positions; as many input lines as there are
+/// whole strides in `input`.
 pub(super) fn correlate(
     level: Level,
     sums: &mut [f32],
@@ -150,11 +151,10 @@ pub(super) fn correlate(
     length: usize,
     input: &[f32],
     stride: usize,
-    channels: usize,
 ) {
-    let rows = gradient.len() / length;
-    assert!(length.is_multiple_of(LINE) && rows <= GRADIENT_BLOCK && rows > 0 && channels > 0);
-    assert!(input.len() >= (channels - 1) * stride + length + TAPS - 1);
+    let (rows, channels) = (gradient.len() / length, input.len() / stride);
+    assert!(length.is_multiple_of(LINE) && stride >= length + TAPS - 1);
+    assert!(rows <= GRADIENT_BLOCK && rows > 0 && channels > 0);
     let last = (rows - 1) * target.of_gradient + (channels - 1) * target.of_input;
     assert!(sums.len() >= last + TAPS);
     level.run(Correlate {

@@ -8,6 +8,7 @@
 pub mod batch_norm;
 pub mod conv2d;
 mod conv_kernel;
+pub mod conv_norm_relu;
 mod conv_weight;
 pub mod dropout;
 pub mod global_max;

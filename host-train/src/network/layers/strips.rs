@@ -163,11 +163,21 @@ unsafe impl Send for Shared {}
 #[allow(unsafe_code)]
 unsafe impl Sync for Shared {}
 
-impl Shared {
-    pub(super) fn new(output: &mut [f32]) -> Self {
-        Self(output.as_mut_ptr())
-    }
+/// A vector of `length` elements that `fill` writes: writing zeros first would be one more way
+/// through memory.
+///
+/// # Safety
+/// `fill` must write every element, and read none before.
+#[allow(unsafe_code)]
+pub(super) unsafe fn written(length: usize, fill: impl FnOnce(Shared)) -> Vec<f32> {
+    let mut values = Vec::with_capacity(length);
+    fill(Shared(values.as_mut_ptr()));
+    // SAFETY: the capacity is there, and the caller vouches for the elements.
+    unsafe { values.set_len(length) };
+    values
+}
 
+impl Shared {
     /// # Safety
     /// `[at, at + length)` lies inside the output, which is alive, and belongs to the calling task
     /// alone.

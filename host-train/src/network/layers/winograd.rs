@@ -125,15 +125,14 @@ unsafe fn columns<S: Lanes, M: Matrix<FROM, TO>, const FROM: usize, const TO: us
         for (r, lanes) in rows.iter_mut().enumerate() {
             *lanes = S::load(from[r].add(at));
         }
-        for k in 0..TO {
+        for (to, factors) in to.iter().zip(&M::VALUES) {
             let mut sum = S::splat(shift);
-            for r in 0..FROM {
-                let factor = M::VALUES[k][r];
+            for (row, &factor) in rows.iter().zip(factors) {
                 if factor != 0.0 {
-                    sum = rows[r].multiply_add(S::splat(factor), sum);
+                    sum = row.multiply_add(S::splat(factor), sum);
                 }
             }
-            sum.store(to[k].add(at));
+            sum.store(to.add(at));
         }
     }
 }
@@ -145,16 +144,15 @@ mod tests {
     /// The identity for all unit vectors, in double precision.
     #[test]
     fn the_three_matrices_make_the_correlation() {
+        let product = |f: usize, r: usize, t: usize, at: usize| {
+            f64::from(OfGradient::VALUES[f][r])
+                * f64::from(WINDOW[f][t])
+                * f64::from(OfInput::VALUES[f][at])
+        };
         for r in 0..ROWS {
-            for t in 0..3 {
-                for at in 0..LINES {
-                    let sum: f64 = (0..LINES)
-                        .map(|f| {
-                            f64::from(OfGradient::VALUES[f][r])
-                                * f64::from(WINDOW[f][t])
-                                * f64::from(OfInput::VALUES[f][at])
-                        })
-                        .sum();
+            for at in 0..LINES {
+                for t in 0..WINDOW[0].len() {
+                    let sum: f64 = (0..LINES).map(|f| product(f, r, t, at)).sum();
                     let wanted = if at == r + t { 1.0 } else { 0.0 };
                     assert!((sum - wanted).abs() < 1e-6, "row {r}, tap {t}, input {at}: {sum}");
                 }
