@@ -1,6 +1,6 @@
 //! Drawing a [`Chart`] on either of plotters' backends.
 
-use super::{Axis, Chart, Panel, Series};
+use super::{Axis, Chart, Panel};
 use plotters::prelude::*;
 use plotters::style::{FontStyle, register_font};
 use std::fmt::Display;
@@ -73,16 +73,22 @@ fn draw_panel<B: DrawingBackend>(
     let points = || panel.series.iter().flat_map(|series| &series.points);
     let x = Scale::of(&panel.x, points().map(|p| p.0));
     let y = Scale::of(&panel.y, points().map(|p| p.1).chain(bands().flat_map(|b| [b.0, b.1])));
-    let mut context = ChartBuilder::on(area)
+    let area = if panel.title.is_empty() {
+        area.clone()
+    } else {
+        area.titled(&panel.title, (FONT, 16)).map_err(said)?
+    };
+    let legend = draw_legend(panel, &area)?;
+    let (_, plot) = area.split_vertically(legend);
+    let mut context = ChartBuilder::on(&plot)
         .margin(8)
-        .caption(&panel.title, (FONT, 16))
         .x_label_area_size(42)
         .y_label_area_size(58)
         .build_cartesian_2d(x.low..x.high, y.low..y.high)
         .map_err(said)?;
     context
         .configure_mesh()
-        .light_line_style(RGBColor(240, 240, 240))
+        .light_line_style(TRANSPARENT)
         .bold_line_style(RGBColor(215, 215, 215))
         .x_labels(6)
         .y_labels(6)
@@ -108,12 +114,7 @@ fn draw_panel<B: DrawingBackend>(
         let width = if series.reference { 1 } else { 2 };
         let line =
             LineSeries::new(series.points.iter().copied().map(to), color.stroke_width(width));
-        let drawn = context.draw_series(line).map_err(said)?;
-        if !series.name.is_empty() {
-            drawn.label(&series.name).legend(move |(x, y)| {
-                PathElement::new([(x, y), (x + 18, y)], color.stroke_width(2))
-            });
-        }
+        context.draw_series(line).map_err(said)?;
         if series.marked {
             let marks = series.points.iter().copied().map(to);
             context
@@ -121,37 +122,37 @@ fn draw_panel<B: DrawingBackend>(
                 .map_err(said)?;
         }
     }
-    if panel.series.iter().any(|series| !series.name.is_empty()) {
-        context
-            .configure_series_labels()
-            .position(legend_corner(&panel.series, to, [x.middle(), y.middle()]))
-            .background_style(WHITE.mix(0.85))
-            .border_style(RGBColor(200, 200, 200))
-            .label_font((FONT, 13))
-            .draw()
-            .map_err(said)?;
-    }
     Ok(())
 }
 
-/// The corner with the fewest points.
-fn legend_corner(
-    series: &[Series],
-    to: impl Fn((f64, f64)) -> (f64, f64),
-    [x, y]: [f64; 2],
-) -> SeriesLabelPosition {
-    let points: Vec<(f64, f64)> = series.iter().flat_map(|s| &s.points).map(|p| to(*p)).collect();
-    let count = |right: bool, upper: bool| {
-        points.iter().filter(|p| (p.0 > x) == right && (p.1 > y) == upper).count()
-    };
-    let corners = [
-        (count(true, false), SeriesLabelPosition::LowerRight),
-        (count(true, true), SeriesLabelPosition::UpperRight),
-        (count(false, true), SeriesLabelPosition::UpperLeft),
-        (count(false, false), SeriesLabelPosition::LowerLeft),
-    ];
-    let fewest = corners.into_iter().min_by_key(|(count, _)| *count);
-    fewest.map_or(SeriesLabelPosition::LowerRight, |(_, corner)| corner)
+/// The names of the series in their colours, line by line, at the top of `area`: beside the curves,
+/// not over them. Gives the height that they take.
+fn draw_legend<B: DrawingBackend>(
+    panel: &Panel,
+    area: &DrawingArea<B, plotters::coord::Shift>,
+) -> Result<u32, String> {
+    const LINE: i32 = 18;
+    const LEFT: i32 = 62;
+    // The built-in font's widest letters aside, a letter of 13 pixels takes about 7 across.
+    const LETTER: i32 = 7;
+    const DASH: i32 = 16;
+    let width = area.dim_in_pixel().0 as i32;
+    let (mut x, mut y) = (LEFT, 0);
+    let named = panel.series.iter().filter(|series| !series.name.is_empty());
+    for series in named.clone() {
+        let needed = DASH + 4 + LETTER * series.name.chars().count() as i32 + 14;
+        if x > LEFT && x + needed > width {
+            (x, y) = (LEFT, y + LINE);
+        }
+        let color = COLORS[series.color % COLORS.len()];
+        let middle = y + LINE / 2;
+        let dash = PathElement::new([(x, middle), (x + DASH, middle)], color.stroke_width(3));
+        area.draw(&dash).map_err(said)?;
+        let name = Text::new(series.name.clone(), (x + DASH + 4, y + 2), (FONT, 13));
+        area.draw(&name).map_err(said)?;
+        x += needed;
+    }
+    Ok(if named.count() > 0 { (y + LINE + 2) as u32 } else { 0 })
 }
 
 /// From values to places on an axis.
@@ -185,10 +186,6 @@ impl Scale {
         if self.logarithmic { value.max(f64::MIN_POSITIVE).log10() } else { value }
     }
 
-    fn middle(&self) -> f64 {
-        f64::midpoint(self.low, self.high)
-    }
-
     fn label(&self, place: f64) -> String {
         if self.logarithmic {
             return format!("{:.1e}", 10f64.powf(place));
@@ -208,6 +205,7 @@ fn said(error: impl Display) -> String {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use super::super::Series;
     use super::*;
 
     fn chart() -> Chart {

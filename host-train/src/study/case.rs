@@ -19,8 +19,8 @@ use glaucoma_common::reading::NetworkOutput;
 use image::{Rgb, RgbImage, imageops};
 use std::fmt::Write as _;
 
-/// Screen pixels a network pixel.
-const ZOOM: u32 = 3;
+/// Least height of a drawing in screen pixels.
+const HEIGHT: u32 = 480;
 const WHITE: [u8; 3] = [255, 255, 255];
 /// Colours of the first and second method: those of the charts.
 const COLORS: [[u8; 3]; 2] = [[213, 94, 0], [0, 114, 178]];
@@ -183,8 +183,8 @@ impl Case {
             "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"-0.5 -0.5 {width} {height}\" \
              width=\"{}\" height=\"{}\"><image x=\"-0.5\" y=\"-0.5\" width=\"{width}\" \
              height=\"{height}\" href=\"data:image/png;base64,{}\"/>",
-            width * ZOOM,
-            height * ZOOM,
+            width * self.zoom(),
+            height * self.zoom(),
             STANDARD.encode(bytes)
         );
         for line in &self.lines {
@@ -203,11 +203,16 @@ impl Case {
         Ok(svg)
     }
 
+    /// Screen pixels a network pixel.
+    fn zoom(&self) -> u32 {
+        HEIGHT.div_ceil(self.picture.height().max(1)).max(2)
+    }
+
     fn drawn(&self) -> RgbImage {
         let (width, height) = self.picture.dimensions();
-        let (wide, high) = (width * ZOOM, height * ZOOM);
+        let (wide, high) = (width * self.zoom(), height * self.zoom());
         let mut drawn = imageops::resize(&self.picture, wide, high, imageops::FilterType::Triangle);
-        let zoom = f64::from(ZOOM);
+        let zoom = f64::from(self.zoom());
         let place = |at: f64| (at + 0.5) * zoom - 0.5;
         for line in &self.lines {
             for (from, to) in line.strokes() {

@@ -97,12 +97,21 @@ impl Curves {
             panel("angles on the encoder", cosine(), &self.encoder_cosines),
             panel("angles on the decoder", cosine(), &self.decoder_cosines),
             panel("lengths on the encoder", Axis::free("norm / mean norm"), &self.ratios),
-            panel("weights given", Axis::free("weight"), &self.weights),
+            self.weights_differ()
+                .then(|| panel("weights given", Axis::free("weight"), &self.weights))
+                .flatten(),
         ]
         .into_iter()
         .flatten()
         .collect();
         (!panels.is_empty()).then(|| Chart { title: title.to_owned(), columns: 2, panels })
+    }
+}
+
+impl Curves {
+    /// Whether the strategy ever preferred a task.
+    fn weights_differ(&self) -> bool {
+        self.weights.values().flatten().any(|(_, weight)| (weight - 1.0).abs() > 1e-9)
     }
 }
 
