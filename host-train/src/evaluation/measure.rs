@@ -156,9 +156,9 @@ fn score_sample(
 /// picture size. REFUGE's two are known by name.
 fn camera(dataset: &str, (width, height): (u32, u32)) -> String {
     match (dataset, width, height) {
-        ("refuge", 2124, 2056) => "Zeiss Visucam 500".to_owned(),
-        ("refuge", 1634, 1634) => "Canon CR-2".to_owned(),
-        _ => format!("{width} x {height}"),
+        ("refuge", 2124, 2056) => "camera Zeiss Visucam 500".to_owned(),
+        ("refuge", 1634, 1634) => "camera Canon CR-2".to_owned(),
+        _ => format!("size {width} x {height}"),
     }
 }
 

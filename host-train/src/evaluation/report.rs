@@ -291,7 +291,7 @@ fn groups(scored: &[Scored]) -> Vec<(String, Vec<Scored>)> {
         }
         if found.len() > 1 { found } else { BTreeMap::new() }
     };
-    let camera = |s: &Scored| (!s.camera.is_empty()).then(|| format!("camera {}", s.camera));
+    let camera = |s: &Scored| (!s.camera.is_empty()).then(|| s.camera.clone());
     let class = |s: &Scored| {
         s.glaucoma.map(|sick| if sick { "with glaucoma" } else { "without glaucoma" }.to_owned())
     };
