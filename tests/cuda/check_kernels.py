@@ -243,10 +243,10 @@ def adam():
     sizes, steps = [1, 5000, 1024, 1025, 7], 5
     values = [noise(n, seed=n) for n in sizes]
     parameters = [torch.tensor(v, dtype=torch.float64, requires_grad=True) for v in values]
-    optimiser = torch.optim.Adam(parameters, lr=0.1)
+    optimiser = torch.optim.AdamW(parameters, lr=0.1, weight_decay=0.02)
     starts = np.concatenate([[0], np.cumsum(sizes)])
     mean, square = np.zeros(starts[-1], np.float32), np.zeros(starts[-1], np.float32)
-    slot = np.dtype([("p", "u8"), ("g", "u8"), ("start", "u8"), ("count", "u4"), ("first", "u4"), ("step", "f4"), ("root", "f4")])
+    slot = np.dtype([("p", "u8"), ("g", "u8"), ("start", "u8"), ("count", "u4"), ("first", "u4"), ("step", "f4"), ("root", "f4"), ("keep", "f4"), ("scale", "f4")])
     beta1, beta2, rate = 0.9, 0.999, 0.1
 
     def step(number, halted):
@@ -256,7 +256,7 @@ def adam():
             # The second rests: without a gradient it is not in the table.
             if at == 1:
                 continue
-            scalars = rate / (1 - beta1**number), (1 - beta2**number) ** 0.5
+            scalars = rate / (1 - beta1**number), (1 - beta2**number) ** 0.5, 1 - rate * 0.02, 0.25
             table.append((p.ctypes.data, g.ctypes.data, starts[at], p.size, block, *scalars))
             block += blocks(p.size, SPAN)
         table = np.array(table, dtype=slot)
@@ -265,7 +265,7 @@ def adam():
 
     for number in range(1, steps + 1):
         for at, (p, g) in enumerate(zip(parameters, step(number, 0))):
-            p.grad = None if at == 1 else torch.tensor(g, dtype=torch.float64)
+            p.grad = None if at == 1 else torch.tensor(g, dtype=torch.float64) * 0.25
         optimiser.step()
     for own, wanted in zip(values, parameters):
         agree(f"Adam, {own.size}", own, wanted, 2e-6)

@@ -1,6 +1,5 @@
 //! The multi-task U-Net: what it predicts, how it is shaped, and how it is asked.
 
-#[allow(dead_code, unused_imports)]
 pub mod cuda;
 pub mod layers;
 pub mod pretrained;

@@ -28,9 +28,11 @@ struct Slot {
     first_block: u32,
     step: f32,
     root: f32,
+    keep: f32,
+    scale: f32,
 }
 
-// SAFETY: plain numbers without gaps, laid out as the kernel's own struct of three 8-byte and four
+// SAFETY: plain numbers without gaps, laid out as the kernel's own struct of three 8-byte and six
 // 4-byte fields.
 unsafe impl DeviceRepr for Slot {}
 
@@ -81,7 +83,7 @@ impl Moments {
     /// The kernel's table and the number of its blocks.
     fn table(&self, gpu: &Gpu, moves: &[Move<'_>]) -> Result<(Vec<Slot>, usize)> {
         let (mut table, mut blocks) = (Vec::with_capacity(moves.len()), 0);
-        for Move { slot, parameter, gradient, step, root } in moves {
+        for Move { slot, parameter, gradient, step, root, keep, scale } in moves {
             let elements = parameter.elem_count();
             let held = self.starts.get(*slot).zip(self.starts.get(slot + 1));
             let start = match held {
@@ -101,6 +103,8 @@ impl Moments {
                 first_block: u32::try_from(blocks).map_err(Error::wrap)?,
                 step: *step,
                 root: *root,
+                keep: *keep,
+                scale: *scale,
             });
             blocks += elements.div_ceil(SPAN);
         }

@@ -527,6 +527,8 @@ struct Slot {
     uint32 count, first_block;
     // Learning rate over the mean's bias correction; root of the square's.
     float step, root;
+    // What decay leaves of the parameter, and clipping of the gradient.
+    float keep, scale;
 };
 
 // Each block takes SPAN elements of one slot; slots are in the order of their first block.
@@ -545,11 +547,12 @@ extern "C" __global__ void adam(const Slot *__restrict__ slots, float *__restric
     uint32 from = (blockIdx.x - slot.first_block) * SPAN;
     for (uint32 k = 0, i = from + threadIdx.x; k < SPAN / THREADS; ++k, i += THREADS) {
         if (i >= slot.count) break;
-        float g = slot.gradient[i], m = mean[slot.start + i], v = square[slot.start + i];
+        float g = slot.gradient[i] * slot.scale, m = mean[slot.start + i], v = square[slot.start + i];
         m += gain1 * (g - m);
         v = v * beta2 + gain2 * g * g;
         mean[slot.start + i] = m;
         square[slot.start + i] = v;
-        slot.parameter[i] -= slot.step * (m / (sqrtf(v) / slot.root + eps));
+        float move = slot.step * (m / (sqrtf(v) / slot.root + eps));
+        slot.parameter[i] = slot.parameter[i] * slot.keep - move;
     }
 }

@@ -39,6 +39,7 @@ pub(crate) use {
 };
 
 use super::layers::batch_norm::BatchNorm;
+use super::layers::conv_norm_relu::By;
 use candle_core::{Device, Tensor, Var};
 
 /// How a GPU multiplies. The CPU always computes in full `f32`.
@@ -91,6 +92,10 @@ pub(crate) struct Move<'a> {
     pub step: f32,
     /// Root of the bias correction of the square.
     pub root: f32,
+    /// What decay leaves of the parameter.
+    pub keep: f32,
+    /// What clipping leaves of the gradient.
+    pub scale: f32,
 }
 
 /// What a step of Adam is the same in for all parameters.
@@ -128,8 +133,8 @@ pub(crate) struct Block<'a> {
     pub bias: &'a Tensor,
     /// Of the O channels.
     pub norm: &'a BatchNorm,
-    /// Whether to normalise with the batch's own statistics.
-    pub train: bool,
+    /// Which statistics to normalise with.
+    pub by: By,
 }
 
 /// Opens CUDA device `ordinal`, counted from 0, to compute in `precision`.

@@ -2,6 +2,7 @@
 
 use super::gpu::{Address, Gpu, SPAN, STRETCH, THREADS, count, gpu, gpu_of, not_here};
 use super::{Block, conv2d};
+use crate::network::layers::conv_norm_relu::By;
 use candle_core::{CpuStorage, CudaStorage, CustomOp3, Layout, Result, Shape, Tensor};
 use cudarc::driver::CudaSlice;
 use std::sync::{Mutex, PoisonError};
@@ -16,7 +17,7 @@ pub(crate) fn conv_norm_relu(x: &Tensor, block: &Block<'_>) -> Result<Tensor> {
         running_mean: norm.running_mean.as_tensor().clone(),
         running_var: norm.running_var.as_tensor().clone(),
         offset: block.bias.clone(),
-        train: block.train,
+        train: block.by == By::Batch,
         statistics: Mutex::new(None),
     };
     x.apply_op3(&norm.weight, &norm.bias, op)
