@@ -213,7 +213,7 @@ impl Check {
         let parameters = || -> Result<Vec<Vec<f64>>> {
             net.parameters().iter().map(|(_, var)| values(var)).collect()
         };
-        let mut strategy = strategy::build(StrategyName::Independent, &net, AdamConfig::default());
+        let mut strategy = mtl_io(&net, AdamConfig::default())?;
         let moved = |before: &[Vec<f64>], after: &[Vec<f64>]| -> Vec<String> {
             let names = net.parameters().into_iter().map(|(name, _)| name);
             let pairs = names.zip(before.iter().zip(after));
@@ -257,8 +257,8 @@ fn some_steps(device: &Device, count: u64, off: f64) -> Result<Made> {
         Ok(all.map(|(_, var)| values(&var)).collect::<Result<Vec<_>>>()?.concat())
     };
     let before = effective()?;
-    let fresh = || strategy::build(StrategyName::Independent, &net, adam);
-    let (mut first, mut second) = (fresh(), fresh());
+    let fresh = || mtl_io(&net, adam);
+    let (mut first, mut second) = (fresh()?, fresh()?);
     let mut losses = Vec::new();
     for number in 0..count {
         let strategy = if number < 2 { &mut first } else { &mut second };
@@ -273,13 +273,24 @@ fn some_steps(device: &Device, count: u64, off: f64) -> Result<Made> {
     Ok(Made { losses, moves, statistics: buffers.concat() })
 }
 
+fn mtl_io(net: &UNet, adam: AdamConfig) -> Result<Box<dyn Strategy>> {
+    Ok(strategy::build(StrategyName::Independent, &Default::default(), net, adam)?)
+}
+
 fn one_step(
     strategy: &mut dyn Strategy,
     net: &UNet,
     batch: &Batch,
     number: u64,
 ) -> Result<strategy::StepReport> {
-    let options = StepOptions { lr: 1e-3, epoch: 0, dropout_seed: number, fovea: FoveaLoss::L1 };
+    let options = StepOptions {
+        lr: 1e-3,
+        epoch: 0,
+        dropout_seed: number,
+        seed: number,
+        fovea: FoveaLoss::L1,
+        freeze_encoder: false,
+    };
     Ok(strategy.step(&Step::new(net, batch, options, &Alone)?)?)
 }
 
