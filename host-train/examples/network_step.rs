@@ -1,14 +1,18 @@
 //! Times a training step: each task in turn forward, backward and its own Adam, as MTL-IO does.
 //!
-//! `cargo run --release -p host-train --example network_step -- [width] [side] [batch] [steps]`
-//! prints seconds of each step and the peak memory; threads as in `RAYON_NUM_THREADS`.
+//! `cargo run --release -p host-train --example network_step -- [width] [side] [batch] [steps]
+//! [device] [precision]` prints seconds of each step and the peak memory; threads as in
+//! `RAYON_NUM_THREADS`. A GPU is waited for at the end of the step alone: there the parts say how long
+//! the host took to ask, and the rest of the step is waiting.
 
 use anyhow::Result;
-use candle_core::{DType, Device, Tensor};
+use candle_core::{DType, Tensor};
 use host_train::adam::{Adam, AdamConfig};
+use host_train::cli::device::Place;
 use host_train::gradients::Gradients;
 use host_train::loss::{FoveaLoss, masked_loss};
 use host_train::memory::Recycler;
+use host_train::network::cuda::Precision;
 use host_train::network::{Mode, NetworkConfig, Task, UNet};
 use std::time::Instant;
 
@@ -21,7 +25,15 @@ fn main() -> Result<()> {
     };
     let (width, side) = (argument(1, 0.25)?, argument(2, 256.0)? as usize);
     let (batch, steps) = (argument(3, 8.0)? as usize, argument(4, 5.0)? as usize);
-    let device = Device::Cpu;
+    let place: Place =
+        std::env::args().nth(5).unwrap_or("cpu".into()).parse().map_err(anyhow::Error::msg)?;
+    let precision = match std::env::args().nth(6).as_deref() {
+        None => None,
+        Some("f32") => Some(Precision::F32),
+        Some("tf32") => Some(Precision::Tf32),
+        Some(other) => anyhow::bail!("precision {other} is neither f32 nor tf32"),
+    };
+    let device = place.open(precision)?;
     let net = UNet::new(&NetworkConfig { width, ..NetworkConfig::default() }, 1, &device)?;
     let parameters = net.parameters();
     let new_adam = |_| Adam::new(net.parameters(), AdamConfig::default());
@@ -51,11 +63,13 @@ fn main() -> Result<()> {
             adam.step(&gradients, 1e-4)?;
             lap(&mut parts[2]);
         }
+        // Whatever is read waits for all that was asked for before.
+        parameters[0].1.flatten_all()?.get(0)?.to_scalar::<f32>()?;
         let [forward, backward, adam] = parts;
         let total = start.elapsed().as_secs_f64();
         let cpu = cpu_seconds() - cpu;
-        print!("step {step}: {total:.3} s (forward {forward:.3}, backward {backward:.3}, ");
-        println!("Adam {adam:.3}), CPU {cpu:.3} s");
+        print!("step {step}: {total:.4} s (forward {forward:.4}, backward {backward:.4}, ");
+        println!("Adam {adam:.4}), CPU {cpu:.3} s");
     }
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let peak =

@@ -1,11 +1,12 @@
 //! Adam (Kingma & Ba 2015) in one pass over each parameter, with a state that can be saved.
 
-use candle_core::{CpuStorage, InplaceOp2, Layout, Tensor, Var};
+use candle_core::{CpuStorage, Device, InplaceOp2, Layout, Tensor, Var};
 use rayon::prelude::*;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 
 use crate::gradients::Gradients;
+use crate::network::cuda;
 use crate::network::layers::elements;
 
 const NAME: &str = "adam";
@@ -76,6 +77,8 @@ pub enum AdamError {
 pub struct Adam {
     config: AdamConfig,
     slots: Vec<Slot>,
+    /// Means and squares from the first step on a GPU on, instead of those in the slots.
+    on_gpu: Option<cuda::Moments>,
 }
 
 /// A parameter with its moments, which start at zero.
@@ -84,6 +87,16 @@ struct Slot {
     name: String,
     parameter: Var,
     moments: Moments,
+}
+
+impl Slot {
+    /// The scalars of the step that its count of steps has reached.
+    fn rates(&self, config: &AdamConfig, lr: f64, scale: f32) -> Rates {
+        let lr = if self.name.starts_with(ENCODER) { lr * config.encoder_rate } else { lr };
+        let shrink = if self.parameter.rank() > 1 { config.weight_decay } else { 0.0 };
+        let keep = (1.0 - lr * shrink) as f32;
+        Rates { scale, keep, ..Rates::new(config, lr, self.moments.steps) }
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -101,7 +114,7 @@ impl Adam {
             let moments = Moments { mean: zeros.clone(), square: zeros, steps: 0 };
             Slot { name, parameter, moments }
         });
-        Self { config, slots: slots.collect() }
+        Self { config, slots: slots.collect(), on_gpu: None }
     }
 
     /// One step at learning rate `lr` along the gradients. A parameter without a gradient keeps
@@ -115,15 +128,13 @@ impl Adam {
             Some(most) => (most / gradients.norm(|_| true)?).min(1.0),
             None => 1.0,
         };
+        if self.slots.first().is_some_and(|slot| cuda::on_gpu(&slot.parameter)) {
+            return self.step_on_gpu(gradients, lr, scale as f32);
+        }
         for (slot, gradient) in self.slots.iter_mut().zip(gradients.iter()) {
             if let Some(gradient) = gradient {
                 slot.moments.steps += 1;
-                let lr =
-                    if slot.name.starts_with(ENCODER) { lr * self.config.encoder_rate } else { lr };
-                let shrink = if slot.parameter.rank() > 1 { self.config.weight_decay } else { 0.0 };
-                let rates = Rates::new(&self.config, lr, slot.moments.steps);
-                let rates =
-                    Rates { scale: scale as f32, keep: (1.0 - lr * shrink) as f32, ..rates };
+                let rates = slot.rates(&self.config, lr, scale as f32);
                 let update = Update { rates, moments: RefCell::new(&mut slot.moments) };
                 slot.parameter.inplace_op2(gradient, &update)?;
             }
@@ -131,17 +142,51 @@ impl Adam {
         Ok(())
     }
 
+    /// All parameters in one go; the host does not wait for it.
+    fn step_on_gpu(&mut self, gradients: &Gradients, lr: f64, scale: f32) -> Result<(), AdamError> {
+        let Some(first) = self.slots.first() else { return Ok(()) };
+        let device = first.parameter.device().clone();
+        let moments = match &mut self.on_gpu {
+            Some(moments) => moments,
+            none => {
+                let pairs = self.slots.iter().map(|slot| &slot.moments);
+                let pairs = pairs.map(|own| (own.mean.as_slice(), own.square.as_slice()));
+                none.insert(cuda::Moments::upload(&device, pairs)?)
+            }
+        };
+        let mut moves = Vec::with_capacity(self.slots.len());
+        for (at, (slot, gradient)) in self.slots.iter_mut().zip(gradients.iter()).enumerate() {
+            if let Some(gradient) = gradient {
+                slot.moments.steps += 1;
+                let Rates { step, root, keep, .. } = slot.rates(&self.config, lr, scale);
+                let parameter = &slot.parameter;
+                moves.push(cuda::Move { slot: at, parameter, gradient, step, root, keep, scale });
+            }
+        }
+        let Rates { beta2, gain1, gain2, eps, .. } = Rates::new(&self.config, lr, 1);
+        Ok(moments.step(&moves, cuda::Rates { beta2, gain1, gain2, eps })?)
+    }
+
     /// Everything that later steps depend on besides the parameters themselves: for each
-    /// parameter `<name>.mean` and `<name>.square` in its shape, and `<name>.steps` (1), u32.
+    /// parameter `<name>.mean` and `<name>.square` in its shape, and `<name>.steps` (1), u32; on the
+    /// CPU.
     pub fn state(&self) -> Result<BTreeMap<String, Tensor>, AdamError> {
         let mut state = BTreeMap::new();
+        let mut downloaded = match &self.on_gpu {
+            Some(moments) => moments.download()?.into_iter(),
+            None => Vec::new().into_iter(),
+        };
         for Slot { name, parameter, moments } in &self.slots {
-            let device = parameter.device();
-            for (part, values) in [("mean", &moments.mean), ("square", &moments.square)] {
-                let tensor = Tensor::from_slice(values, parameter.shape(), device)?;
+            let latest = downloaded.next();
+            let (mean, square) = match &latest {
+                Some((mean, square)) => (mean, square),
+                None => (&moments.mean, &moments.square),
+            };
+            for (part, values) in [("mean", mean), ("square", square)] {
+                let tensor = Tensor::from_slice(values, parameter.shape(), &Device::Cpu)?;
                 state.insert(format!("{name}.{part}"), tensor);
             }
-            state.insert(format!("{name}.steps"), Tensor::new(&[moments.steps], device)?);
+            state.insert(format!("{name}.steps"), Tensor::new(&[moments.steps], &Device::Cpu)?);
         }
         Ok(state)
     }
@@ -165,6 +210,7 @@ impl Adam {
         for (slot, moments) in self.slots.iter_mut().zip(restored) {
             slot.moments = moments;
         }
+        self.on_gpu = None;
         Ok(())
     }
 }
@@ -250,7 +296,7 @@ impl InplaceOp2 for Update<'_> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use candle_core::{Device, Result};
+    use candle_core::Result;
 
     /// Gradient of this is (p - 1)^3 * 4 and so changes from step to step.
     fn gradients(named: &[(String, Var)]) -> Result<Gradients> {

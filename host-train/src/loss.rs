@@ -2,6 +2,7 @@
 
 use crate::dataset::batches::Target;
 use crate::network::Task;
+use crate::network::cuda;
 use crate::network::layers::{elements, read};
 use candle_core::{CpuStorage, CustomOp3, Layout, Shape, Tensor};
 use rayon::prelude::*;
@@ -63,6 +64,9 @@ pub fn task_loss(
 /// * glaucoma: focal loss with gamma 2 (Lin et al. 2017), (1 - p_t)^2 BCE with p_t = exp(-BCE);
 /// * disc, cup: BCE = max(z, 0) - z t + log(1 + exp(-|z|)), finite for every finite logit;
 /// * fovea: as `fovea` says; |p - t| has gradient 0 where p = t.
+///
+/// On a GPU nothing is waited for: where no image has a weight the loss is NaN, not an error, and
+/// after going back from a loss that is not finite no optimiser of the device makes a step.
 pub fn masked_loss(
     task: Task,
     fovea: FoveaLoss,
@@ -81,6 +85,9 @@ pub fn masked_loss(
             weights: weights.dims().to_vec(),
         });
     }
+    if cuda::on_gpu(logits) {
+        return Ok(cuda::masked_loss(gpu_kind(task, fovea), logits, values, weights)?);
+    }
     let weights = weights.contiguous()?;
     let labelled = read(NAME, &weights, |weights| weights.iter().any(|w| *w != 0.0))?;
     if !labelled {
@@ -88,6 +95,14 @@ pub fn masked_loss(
     }
     let op = MaskedLoss { task, fovea };
     Ok(logits.contiguous()?.apply_op3(&values.contiguous()?, &weights, op)?)
+}
+
+fn gpu_kind(task: Task, fovea: FoveaLoss) -> cuda::LossKind {
+    match (task, fovea) {
+        (Task::Glaucoma, _) => cuda::LossKind::Focal,
+        (Task::Disc | Task::Cup, _) | (Task::Fovea, FoveaLoss::Bce) => cuda::LossKind::CrossEntropy,
+        (Task::Fovea, FoveaLoss::L1) => cuda::LossKind::Distance,
+    }
 }
 
 struct MaskedLoss {

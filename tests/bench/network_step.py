@@ -3,6 +3,12 @@
     cargo build --release -p host-train --example network_step
     python tests/bench/network_step.py --width 1 --side 128 --batch 2 --threads 1 --rounds 3
 
+and on a GPU, the example built with `--features cuda`:
+
+    python tests/bench/network_step.py --width 1 --steps 20 --device cuda --precision tf32
+
+There PyTorch runs three times: as here, with `channels_last`, and with that in bf16 (autocast).
+
 A step is what MTL-IO does with one batch: for each of the four tasks a forward pass, a backward
 pass and a step of the task's own Adam. Each round runs both in a fresh process, the order changing
 from round to round, with the same number of threads; a process's first step, which warms caches and
@@ -13,6 +19,7 @@ threads they count the time that PyTorch's threads spend waiting for each other,
 """
 
 import argparse
+import os
 import pathlib
 import re
 import resource
@@ -24,13 +31,16 @@ import time
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
-def torch_step(width, side, batch, steps, threads):
+def torch_step(width, side, batch, steps, threads, device="cpu", precision="f32", channels_last=False):
     """The same network and step in PyTorch; prints what the Rust example prints."""
     import torch
     import torch.nn.functional as F
     from torch import nn
 
     torch.set_num_threads(threads)
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = precision != "f32"
+    torch.backends.cudnn.benchmark = True
+    wait = torch.cuda.synchronize if device != "cpu" else lambda: None
     torch.manual_seed(1)
     c = [max(1, round(n * width)) for n in (64, 128, 256, 512, 512)]
 
@@ -71,15 +81,19 @@ def torch_step(width, side, batch, steps, threads):
         bce = F.binary_cross_entropy_with_logits(z, t, reduction="none")
         return (bce if task else (1 - torch.exp(-bce)) ** 2 * bce).mean()
 
-    net = Net()
+    order = torch.channels_last if channels_last else torch.contiguous_format
+    net = Net().to(device, memory_format=order)
     adams = [torch.optim.Adam(net.parameters(), lr=1e-4) for _ in range(4)]
-    x = torch.rand(batch, 3, side, side)
+    x = torch.rand(batch, 3, side, side).to(device, memory_format=order)
+    half = torch.autocast(torch.device(device).type, torch.bfloat16, enabled=precision == "bf16")
     for step in range(steps):
         start, parts = time.perf_counter(), [0.0, 0.0, 0.0]
         cpu = time.process_time()
         for task, adam in enumerate(adams):
             t0 = time.perf_counter()
-            value = loss(task, net(x, task))
+            with half:
+                z = net(x, task)
+            value = loss(task, z.float())
             t1 = time.perf_counter()
             adam.zero_grad(set_to_none=True)
             value.backward()
@@ -87,9 +101,13 @@ def torch_step(width, side, batch, steps, threads):
             adam.step()
             t3 = time.perf_counter()
             parts = [p + d for p, d in zip(parts, (t1 - t0, t2 - t1, t3 - t2))]
+        wait()
         total, cpu = time.perf_counter() - start, time.process_time() - cpu
         f, b, a = parts
         print(f"step {step}: {total:.3f} s (forward {f:.3f}, backward {b:.3f}, Adam {a:.3f}), CPU {cpu:.3f} s")
+    if device != "cpu":
+        print(f"peak {torch.cuda.max_memory_allocated() // 2**20} MiB")
+        return
     print(f"peak {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024} MiB")
 
 
@@ -98,10 +116,29 @@ def measure(command, threads):
     count = str(threads)
     environment = {"RAYON_NUM_THREADS": count, "OMP_NUM_THREADS": count, "MKL_NUM_THREADS": count}
     environment["PATH"] = "/usr/bin:/bin"
+    if "LD_LIBRARY_PATH" in os.environ:
+        environment["LD_LIBRARY_PATH"] = os.environ["LD_LIBRARY_PATH"]
     text = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
     found = re.findall(r"step \d+: ([\d.]+) s .*CPU ([\d.]+) s", text)[1:]
     peak = int(re.search(r"peak (\d+) MiB", text)[1])
     return [float(t) for t, _ in found], [float(c) for _, c in found], [peak]
+
+
+def on_gpu(a, ours, other, precision):
+    """The fastest step of each; a GPU's memory is not in the processes' own figures."""
+    variants = {
+        f"here {precision}": ours,
+        f"PyTorch {precision}": [*other, "--precision", precision],
+        f"PyTorch {precision} channels_last": [*other, "--precision", precision, "--channels-last"],
+        "PyTorch bf16 channels_last": [*other, "--precision", "bf16", "--channels-last"],
+    }
+    best = dict.fromkeys(variants, float("inf"))
+    for _ in range(a.rounds):
+        for name, command in variants.items():
+            best[name] = min(best[name], *measure(command, a.threads)[0])
+    first = next(iter(best.values()))
+    for name, seconds in best.items():
+        print(f"{name:28} {1000 * seconds:8.1f} ms a step, {a.batch / seconds:8.1f} images/s, {first / seconds:.2f}")
 
 
 def main():
@@ -113,13 +150,19 @@ def main():
     parser.add_argument("--steps", type=int, default=4)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--example", default=ROOT / "target/release/examples/network_step")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--precision", choices=["f32", "tf32", "bf16"])
+    parser.add_argument("--channels-last", action="store_true", help="with --torch")
     parser.add_argument("--torch", action="store_true", help="run only the PyTorch step, here")
     a = parser.parse_args()
+    precision = a.precision or ("f32" if a.device == "cpu" else "tf32")
     if a.torch:
-        return torch_step(a.width, a.side, a.batch, a.steps, a.threads)
+        return torch_step(a.width, a.side, a.batch, a.steps, a.threads, a.device, precision, a.channels_last)
     sizes = [str(a.width), str(a.side), str(a.batch), str(a.steps)]
     flags = [f for k, v in zip(("width", "side", "batch", "steps"), sizes) for f in (f"--{k}", v)]
-    other = [sys.executable, __file__, "--torch", "--threads", str(a.threads), *flags]
+    other = [sys.executable, __file__, "--torch", "--threads", str(a.threads), "--device", a.device, *flags]
+    if a.device != "cpu":
+        return on_gpu(a, [str(a.example), *sizes, a.device, precision], other, precision)
     sides = {"here": [str(a.example), *sizes], "PyTorch": other}
     found = {name: ([], [], []) for name in sides}
     for at in range(a.rounds):

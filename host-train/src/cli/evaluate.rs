@@ -1,5 +1,6 @@
 //! `host-train evaluate`.
 
+use super::device::Place;
 use crate::dataset::cache::Cache;
 use crate::dataset::{Dataset, Sample, open};
 use crate::evaluation::discs::{locate, write_table};
@@ -7,10 +8,10 @@ use crate::evaluation::figures::{reliability_chart, roc_chart};
 use crate::evaluation::measure::{Measured, Model, Options, measure};
 use crate::evaluation::report::Report;
 use crate::evaluation::score::Scored;
+use crate::network::cuda::Precision;
 use crate::training::data::{divide, loading_bar};
 use crate::training::{Checkpoint, CheckpointInfo, Config};
 use anyhow::{Context, bail};
-use candle_core::Device;
 use clap::ValueEnum;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -45,6 +46,9 @@ pub struct Args {
     /// `discs` in a later training's configuration.
     #[arg(long, value_name = "FILE")]
     write_discs: Option<PathBuf>,
+    /// Where to compute: cpu, cuda or cuda:N, the GPU with that number (in full f32).
+    #[arg(long, value_name = "DEVICE", default_value = "cpu")]
+    device: Place,
     /// Folder in which decoded pictures are kept from run to run.
     #[arg(long, value_name = "DIR")]
     cache: Option<PathBuf>,
@@ -67,7 +71,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let checkpoints =
         args.checkpoint.iter().map(|path| Checkpoint::load(path)).collect::<Result<Vec<_>, _>>()?;
     let info = common_info(&checkpoints)?;
-    let device = Device::Cpu;
+    let device = args.device.open(Some(Precision::F32))?;
     let nets = checkpoints.iter().map(|own| own.network(&device)).collect::<Result<Vec<_>, _>>()?;
     let contract = info.config.input.contract();
     let vcdr_model = checkpoints.iter().find_map(|own| own.info().vcdr_model);

@@ -2,6 +2,7 @@
 
 pub mod curves;
 pub mod data;
+pub mod device;
 pub mod evaluate;
 pub mod export;
 pub mod phantom;

@@ -1,10 +1,10 @@
 //! `host-train train`.
 
+use super::device::Place;
 use crate::parallel;
 use crate::training::config::Source;
 use crate::training::{self, Checkpoint, Config, Control, Ending, LAST, Outcome};
 use anyhow::{Context, bail};
-use candle_core::Device;
 use clap::ArgGroup;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -50,6 +50,10 @@ pub struct Args {
     /// Start from the weights of this checkpoint, instead of the configuration's `init_from`.
     #[arg(long, value_name = "FILE")]
     init_from: Option<PathBuf>,
+    /// Where to compute: cpu, cuda or cuda:N, the GPU with that number. The configuration's
+    /// `precision` says how a GPU multiplies.
+    #[arg(long, value_name = "DEVICE", default_value = "cpu")]
+    device: Place,
     /// Stop with a checkpoint after this many minutes of wall time.
     #[arg(long, value_name = "MINUTES")]
     max_minutes: Option<f64>,
@@ -68,7 +72,6 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         peers: parallel::from_environment()?.into(),
         ..limits(args.max_minutes, args.max_steps)?
     };
-    let device = Device::Cpu;
     let outcome = match &args.resume {
         Some(folder) => {
             let checkpoint = Checkpoint::load(&folder.join(LAST))?;
@@ -77,9 +80,14 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
                 config.out.clone_from(folder);
                 config.epochs = args.epochs.unwrap_or(config.epochs);
             };
+            let device = args.device.open(checkpoint.info().config.precision)?;
             training::resume(&checkpoint, change, &control, &device)?
         }
-        None => training::run(configuration(&args)?, &control, &device)?,
+        None => {
+            let config = configuration(&args)?;
+            let device = args.device.open(config.precision)?;
+            training::run(config, &control, &device)?
+        }
     };
     if control.peers.rank() == 0 {
         report(&outcome);

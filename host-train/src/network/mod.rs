@@ -1,5 +1,6 @@
 //! The multi-task U-Net: what it predicts, how it is shaped, and how it is asked.
 
+pub mod cuda;
 pub mod layers;
 pub mod pretrained;
 pub mod unet;

@@ -34,12 +34,12 @@ impl Strategy for Independent {
                 continue;
             };
             // A fresh pass: the weights have moved since the previous task's.
-            let (gradients, loss) = step.one_task(task)?;
+            let (gradients, loss) = step.one_task_ahead(task)?;
             adam.step(&gradients, step.lr)?;
             report.losses[task.index()] = loss;
             report.weights[task.index()] = Some(1.0);
         }
-        Ok(report)
+        step.settle(report)
     }
 
     fn state(&self) -> Result<State, StrategyError> {

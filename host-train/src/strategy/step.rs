@@ -1,6 +1,6 @@
 //! What a strategy is given for one step, and the passes through the network that it is made of.
 
-use super::{PerTask, StrategyError};
+use super::{PerTask, StepReport, StrategyError};
 use crate::adam::ENCODER;
 use crate::dataset::batches::Batch;
 use crate::gradients::Gradients;
@@ -8,6 +8,7 @@ use crate::loss::{FoveaLoss, masked_loss};
 use crate::network::{Mode, Outputs, Task, UNet};
 use crate::parallel::Peers;
 use candle_core::{Device, Tensor, Var};
+use std::cell::RefCell;
 
 /// One batch with everything that decides the step to make on it.
 pub struct Step<'a> {
@@ -27,6 +28,8 @@ pub struct Step<'a> {
     freeze_encoder: bool,
     peers: &'a dyn Peers,
     shares: [Option<f64>; 4],
+    /// Losses that are still on the device.
+    unread: RefCell<Vec<(Task, Tensor)>>,
 }
 
 /// What decides a step besides network, batch and peers.
@@ -76,6 +79,7 @@ impl<'a> Step<'a> {
             freeze_encoder,
             peers,
             shares,
+            unread: RefCell::default(),
         })
     }
 
@@ -101,16 +105,17 @@ impl<'a> Step<'a> {
     /// # Errors
     /// [`StrategyError::NotFinite`]; failures of the tensor library.
     pub fn loss(&self, task: Task, outputs: &Outputs) -> Result<Option<Loss>, StrategyError> {
-        let target = self.batch.target(task);
-        let (Some(logits), Some(target)) = (outputs.logits(task), target) else { return Ok(None) };
-        let loss = masked_loss(task, self.fovea, logits, &target.values, &target.weights)?;
-        let value = f64::from(loss.to_scalar::<f32>()?);
-        if !value.is_finite() {
-            return Err(StrategyError::NotFinite { task, loss: value });
-        }
+        let Some(loss) = self.scalar(task, outputs)? else { return Ok(None) };
+        let value = read(task, &loss)?;
         let share = self.shares[task.index()].unwrap_or(1.0);
         let on_tape = if share == 1.0 { loss } else { (loss * share)? };
         Ok(Some(Loss { value, on_tape }))
+    }
+
+    fn scalar(&self, task: Task, outputs: &Outputs) -> Result<Option<Tensor>, StrategyError> {
+        let target = self.batch.target(task);
+        let (Some(logits), Some(target)) = (outputs.logits(task), target) else { return Ok(None) };
+        Ok(Some(masked_loss(task, self.fovea, logits, &target.values, &target.weights)?))
     }
 
     /// The gradients of a scalar made of this process's losses, averaged over the peers. Several
@@ -192,6 +197,41 @@ impl<'a> Step<'a> {
         let gradients = self.gradients(loss.as_ref().map(|loss| &loss.on_tape))?;
         Ok((gradients, loss.map(|loss| loss.value)))
     }
+
+    /// As [`Step::one_task`], for a strategy that needs the loss only for its report: a GPU is not
+    /// waited for, and the loss is `None` until [`Step::settle`].
+    ///
+    /// # Errors
+    /// As [`Step::one_task`].
+    pub fn one_task_ahead(&self, task: Task) -> Result<(Gradients, Option<f64>), StrategyError> {
+        // With peers a loss that is not finite must be known before it is averaged into theirs.
+        if !self.batch.images.device().is_cuda() || self.peers.count() > 1 {
+            return self.one_task(task);
+        }
+        let outputs = self.forward(&[task])?;
+        let loss = self.scalar(task, &outputs)?;
+        let gradients = self.gradients(loss.as_ref())?;
+        self.unread.borrow_mut().extend(loss.map(|loss| (task, loss.detach())));
+        Ok((gradients, None))
+    }
+
+    /// The report with the losses that [`Step::one_task_ahead`] left on the device. The device has
+    /// made no step with or after one that is not finite.
+    ///
+    /// # Errors
+    /// [`StrategyError::NotFinite`]; failures of the tensor library.
+    pub fn settle(&self, mut report: StepReport) -> Result<StepReport, StrategyError> {
+        for (task, loss) in self.unread.take() {
+            report.losses[task.index()] = Some(read(task, &loss)?);
+        }
+        Ok(report)
+    }
+}
+
+/// The number, where it is one.
+fn read(task: Task, loss: &Tensor) -> Result<f64, StrategyError> {
+    let loss = f64::from(loss.to_scalar::<f32>()?);
+    if loss.is_finite() { Ok(loss) } else { Err(StrategyError::NotFinite { task, loss }) }
 }
 
 /// A task's loss on this process's part of the batch.

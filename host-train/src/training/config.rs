@@ -6,6 +6,7 @@ use crate::dataset::augment::Augment;
 use crate::dataset::framing::DiscCrop;
 use crate::evaluation::SCALE;
 use crate::loss::FoveaLoss;
+use crate::network::cuda::Precision;
 use crate::network::{NetworkConfig, Task};
 use crate::strategy::{self, StrategyName};
 use glaucoma_common::preprocess::{Framing, InputContract, ResizeFilter};
@@ -34,6 +35,10 @@ pub struct Config {
     pub epochs: u64,
     /// Images a step.
     pub batch: usize,
+    /// How a GPU multiplies, `tf32` or `f32`; absent: `tf32`. The CPU computes in `f32` and refuses
+    /// the other.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub precision: Option<Precision>,
     /// How the tasks share the weights.
     pub strategy: StrategyName,
     /// How the fovea's map is compared with its Gaussian.
@@ -97,6 +102,7 @@ impl Default for Config {
             validation_share: 0.2,
             epochs: 300,
             batch: 8,
+            precision: None,
             strategy: StrategyName::Independent,
             fovea_loss: FoveaLoss::L1,
             telemetry_every: 0,

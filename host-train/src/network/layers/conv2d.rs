@@ -5,6 +5,7 @@ use super::conv_weight::{bias_gradient, weight_gradient};
 use super::simd::Level;
 use super::strips::Sizes;
 use super::{elements, pointwise, read};
+use crate::network::cuda;
 use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor};
 
 const NAME: &str = "conv2d";
@@ -15,6 +16,9 @@ const NAME: &str = "conv2d";
 /// All three get gradients, `x` only where something before it can use it: the first layer's
 /// images cost nothing.
 pub fn conv2d(x: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<Tensor> {
+    if cuda::on_gpu(x) {
+        return cuda::conv2d(x, weight, bias);
+    }
     x.contiguous()?.apply_op3(weight, bias, Conv2d { level: Level::detect() })
 }
 

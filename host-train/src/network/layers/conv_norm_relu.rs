@@ -9,6 +9,7 @@ use super::conv_weight::{bias_gradient, weight_gradient};
 use super::conv2d::{input_gradient, sizes};
 use super::simd::Level;
 use super::{elements, read};
+use crate::network::cuda;
 use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -37,6 +38,9 @@ pub fn conv_norm_relu(
     norm: &BatchNorm,
     by: By,
 ) -> Result<Tensor> {
+    if cuda::on_gpu(x) {
+        return cuda::conv_norm_relu(x, &cuda::Block { weight, bias, norm, by });
+    }
     let fixed = match by {
         By::Batch => None,
         By::Running => Some(norm.running_statistics()?),

@@ -1,6 +1,7 @@
 //! Global max pooling: the strongest response of each channel, wherever it is.
 
 use super::{elements, read};
+use crate::network::cuda;
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
@@ -9,6 +10,9 @@ const NAME: &str = "global_max";
 /// Maximum of `x` (B, C, H, W) over the plane; gives (B, C). The gradient goes to one element,
 /// the first largest in reading order; a NaN wins.
 pub fn global_max(x: &Tensor) -> Result<Tensor> {
+    if cuda::on_gpu(x) {
+        return cuda::global_max(x);
+    }
     x.contiguous()?.apply_op1(GlobalMax)
 }
 

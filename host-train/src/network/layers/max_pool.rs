@@ -1,6 +1,7 @@
 //! 2x2 max pooling with stride 2.
 
 use super::{elements, read};
+use crate::network::cuda;
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
@@ -9,6 +10,9 @@ const NAME: &str = "max_pool_2x2";
 /// Maximum over 2x2 windows of `x` (B, C, H, W); gives (B, C, H / 2, W / 2), odd edges left out.
 /// The gradient goes to the window's first largest element in reading order; a NaN wins.
 pub fn max_pool(x: &Tensor) -> Result<Tensor> {
+    if cuda::on_gpu(x) {
+        return cuda::max_pool(x);
+    }
     x.contiguous()?.apply_op1(MaxPool)
 }
 

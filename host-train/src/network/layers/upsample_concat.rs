@@ -4,6 +4,7 @@
 //! largest maps of the network once more in each direction.
 
 use super::{elements, read};
+use crate::network::cuda;
 use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
@@ -13,6 +14,9 @@ const NAME: &str = "upsample_concat";
 /// stay corners, as `nn.Upsample(scale_factor=2, mode="bilinear", align_corners=True)`), and
 /// `skip` (B, S, 2H, 2W) follows it: gives (B, D + S, 2H, 2W).
 pub fn upsample_concat(deep: &Tensor, skip: &Tensor) -> Result<Tensor> {
+    if cuda::on_gpu(deep) {
+        return cuda::upsample_concat(deep, skip);
+    }
     deep.contiguous()?.apply_op2(&skip.contiguous()?, UpsampleConcat)
 }
 

@@ -1,0 +1,344 @@
+//! Compares a GPU with the CPU: each layer, each task's pass through the network, steps of MTL-IO with
+//! a checkpoint between them, and that a loss which is not finite moves nothing.
+//!
+//! `cargo run --release -p host-train --features cuda --example cuda_check -- [device] [precision]`
+//! (default `cuda f32`) prints the relative error of everything compared and fails where one is
+//! larger than the precision allows.
+
+use anyhow::{Context, Result, bail, ensure};
+use candle_core::{Device, Shape, Tensor, Var};
+use host_train::adam::AdamConfig;
+use host_train::cli::device::Place;
+use host_train::dataset::batches::{Batch, Target};
+use host_train::gradients::Gradients;
+use host_train::loss::{FoveaLoss, masked_loss};
+use host_train::network::cuda::Precision;
+use host_train::network::layers::conv2d::conv2d;
+use host_train::network::layers::dropout::dropout;
+use host_train::network::layers::global_max::global_max;
+use host_train::network::layers::max_pool::max_pool;
+use host_train::network::layers::upsample_concat::upsample_concat;
+use host_train::network::{Mode, NetworkConfig, Task, UNet};
+use host_train::parallel::Alone;
+use host_train::strategy::{self, Step, StepOptions, Strategy, StrategyError, StrategyName};
+
+const SIDE: usize = 32;
+const BATCH: usize = 2;
+
+fn main() -> Result<()> {
+    let argument = |at| std::env::args().nth(at);
+    let place: Place = argument(1).unwrap_or("cuda".into()).parse().map_err(anyhow::Error::msg)?;
+    let (precision, most) = match argument(2).as_deref() {
+        None | Some("f32") => (Precision::F32, 1e-4),
+        // Ten bits of fraction in every factor, through twenty convolutions.
+        Some("tf32") => (Precision::Tf32, 3e-2),
+        Some(other) => bail!("precision {other} is neither f32 nor tf32"),
+    };
+    let gpu = place.open(Some(precision))?;
+    let mut check = Check { gpu, most, failed: Vec::new() };
+    check.layers()?;
+    check.passes()?;
+    check.evaluation()?;
+    check.steps()?;
+    check.a_loss_that_is_not_finite()?;
+    ensure!(check.failed.is_empty(), "too far off: {}", check.failed.join(", "));
+    println!("everything agrees within {most:e}");
+    Ok(())
+}
+
+struct Check {
+    gpu: Device,
+    most: f64,
+    failed: Vec<String>,
+}
+
+impl Check {
+    /// Compares two tensors by the norm of their difference over that of the CPU's.
+    fn agree(&mut self, what: &str, cpu: &Tensor, gpu: &Tensor) -> Result<()> {
+        ensure!(cpu.dims() == gpu.dims(), "{what}: {:?} and {:?}", cpu.dims(), gpu.dims());
+        let (cpu, gpu) = (values(cpu)?, values(gpu)?);
+        let off = norm(cpu.iter().zip(&gpu).map(|(a, b)| a - b));
+        let error = off / norm(cpu.into_iter()).max(1e-30);
+        println!("{error:9.1e}  {what}");
+        if error.is_nan() || error > self.most {
+            self.failed.push(what.to_owned());
+        }
+        Ok(())
+    }
+
+    fn layers(&mut self) -> Result<()> {
+        let maps = |channels, height, width, seed| noise((2, channels, height, width), seed);
+        let (x, small) = (maps(5, 12, 14, 1)?, maps(3, 6, 7, 2)?);
+        let (weight, bias) = (noise((4, 5, 3, 3), 3)?, noise(4, 4)?);
+        let inputs = [x.clone(), weight, bias.clone()];
+        self.layer("conv2d 3x3", &inputs, |v| Ok(conv2d(&v[0], &v[1], &v[2])?))?;
+        let inputs = [x.clone(), noise((4, 5, 1, 1), 5)?, bias];
+        self.layer("conv2d 1x1", &inputs, |v| Ok(conv2d(&v[0], &v[1], &v[2])?))?;
+        self.layer("max_pool", std::slice::from_ref(&x), |v| Ok(max_pool(&v[0])?))?;
+        self.layer("max_pool, odd", &[maps(2, 7, 9, 6)?], |v| Ok(max_pool(&v[0])?))?;
+        self.layer("global_max", std::slice::from_ref(&x), |v| Ok(global_max(&v[0])?))?;
+        self.layer("upsample_concat", &[small, x], |v| Ok(upsample_concat(&v[0], &v[1])?))?;
+        self.layer("dropout", &[noise((4, 50), 7)?], |v| Ok(dropout(&v[0], 0.5, 8)?))?;
+        for (task, fovea) in [
+            (Task::Glaucoma, FoveaLoss::L1),
+            (Task::Disc, FoveaLoss::L1),
+            (Task::Fovea, FoveaLoss::L1),
+            (Task::Fovea, FoveaLoss::Bce),
+        ] {
+            let name = format!("loss of {} ({fovea:?})", task.name());
+            self.layer(&name, &[noise((3, 1, 40, 50), 9)?], |v| {
+                let device = v[0].device();
+                let values = noise((3, 1, 40, 50), 10)?.abs()?.to_device(device)?;
+                let weights = Tensor::new(&[1f32, 0.0, 0.5], device)?;
+                Ok(masked_loss(task, fovea, &v[0], &values, &weights)?)
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Compares `f` of the inputs, and the gradient of a weighted sum of it by each input.
+    fn layer(
+        &mut self,
+        name: &str,
+        inputs: &[Tensor],
+        f: impl Fn(&[Tensor]) -> Result<Tensor>,
+    ) -> Result<()> {
+        let run = |device: &Device| -> Result<(Tensor, Vec<Tensor>)> {
+            let vars = inputs.iter().map(|x| Ok(Var::from_tensor(&x.to_device(device)?)?));
+            let vars = vars.collect::<Result<Vec<Var>>>()?;
+            let tracked: Vec<Tensor> = vars.iter().map(|var| var.as_tensor().clone()).collect();
+            let y = f(&tracked)?;
+            let weights = noise(y.shape().clone(), 99)?.to_device(device)?;
+            let grads = (&y * weights)?.sum_all()?.backward()?;
+            let of = |var: &Var| grads.get(var.as_tensor()).cloned().context("no gradient");
+            Ok((y, vars.iter().map(of).collect::<Result<_>>()?))
+        };
+        let ((cpu, on_cpu), (gpu, on_gpu)) = (run(&Device::Cpu)?, run(&self.gpu)?);
+        self.agree(name, &cpu, &gpu)?;
+        for (at, (cpu, gpu)) in on_cpu.iter().zip(&on_gpu).enumerate() {
+            self.agree(&format!("{name}, gradient {at}"), cpu, gpu)?;
+        }
+        Ok(())
+    }
+
+    /// Forward and backward of each task, and the running statistics after them.
+    fn passes(&mut self) -> Result<()> {
+        let (cpu, gpu) = (network(&Device::Cpu)?, network(&self.gpu)?);
+        for task in Task::ALL {
+            let run = |net: &UNet, device: &Device| -> Result<(Tensor, Tensor, Gradients)> {
+                let batch = batch(device)?;
+                let mode = Mode::Train { dropout_seed: 5 };
+                let outputs = net.forward(&batch.images, &[task], mode)?;
+                let logits = outputs.logits(task).context("no logits")?;
+                let target = batch.target(task).context("no target")?;
+                let loss =
+                    masked_loss(task, FoveaLoss::L1, logits, &target.values, &target.weights)?;
+                let gradients = Gradients::of(&loss, &net.parameters())?;
+                Ok((logits.detach(), loss.detach(), gradients))
+            };
+            let (logits, loss, on_cpu) = run(&cpu, &Device::Cpu)?;
+            let (gpu_logits, gpu_loss, on_gpu) = run(&gpu, &self.gpu)?;
+            let name = task.name();
+            self.agree(&format!("{name}: logits"), &logits, &gpu_logits)?;
+            self.agree(&format!("{name}: loss"), &loss, &gpu_loss)?;
+            let pairs = on_cpu.iter().zip(on_gpu.iter());
+            for ((parameter, _), (a, b)) in cpu.parameters().iter().zip(pairs) {
+                match (a, b) {
+                    (Some(a), Some(b)) => {
+                        self.agree(&format!("{name}: gradient of {parameter}"), a, b)?;
+                    }
+                    // A bias before a normalisation has no effect, and on a GPU no gradient.
+                    (Some(_), None) if parameter.contains(".conv") => {}
+                    (None, None) => {}
+                    _ => bail!("{name}: only one of the two has a gradient of {parameter}"),
+                }
+            }
+        }
+        for ((name, a), (_, b)) in cpu.buffers().iter().zip(gpu.buffers()) {
+            self.agree(&format!("after four passes: {name}"), a, &b)?;
+        }
+        Ok(())
+    }
+
+    fn evaluation(&mut self) -> Result<()> {
+        let run = |device: &Device| -> Result<Vec<Tensor>> {
+            let net = network(device)?;
+            let outputs = net.forward(&batch(device)?.images, &Task::ALL, Mode::Evaluate)?;
+            let logits = |task: Task| outputs.logits(task).cloned().context("no logits");
+            Task::ALL.into_iter().map(logits).collect()
+        };
+        let (cpu, gpu) = (run(&Device::Cpu)?, run(&self.gpu)?);
+        for (task, (a, b)) in Task::ALL.into_iter().zip(cpu.iter().zip(&gpu)) {
+            self.agree(&format!("{}: evaluated", task.name()), a, b)?;
+        }
+        Ok(())
+    }
+
+    /// Up to three steps, the third with an optimiser restored from the state after the second.
+    ///
+    /// Steps amplify rounding: an input of a ReLU on the other side of 0 moves all that comes after. So
+    /// the measure is what the CPU itself makes of weights that are off by as little.
+    fn steps(&mut self) -> Result<()> {
+        let off = self.most / 20.0;
+        for count in 1..=3 {
+            let (cpu, near) =
+                (some_steps(&Device::Cpu, count, 0.0)?, some_steps(&Device::Cpu, count, off)?);
+            let gpu = some_steps(&self.gpu, count, 0.0)?;
+            for (what, cpu, near, gpu) in [
+                ("losses", &cpu.losses, &near.losses, &gpu.losses),
+                ("moves", &cpu.moves, &near.moves, &gpu.moves),
+                ("running statistics", &cpu.statistics, &near.statistics, &gpu.statistics),
+            ] {
+                let error = |other: &[f64]| {
+                    let off = norm(cpu.iter().zip(other).map(|(a, b)| a - b));
+                    off / norm(cpu.iter().copied())
+                };
+                let (usual, error) = (error(near), error(gpu));
+                let what = format!("{what} after {count} steps");
+                println!("{error:9.1e}  {what} ({usual:.1e} on the CPU, weights off by {off:.0e})");
+                if error.is_nan() || error > 3.0 * usual {
+                    self.failed.push(what);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The first task's loss is finite and makes its step; from the second on nothing may move.
+    fn a_loss_that_is_not_finite(&mut self) -> Result<()> {
+        let (net, mut batch) = (network(&self.gpu)?, batch(&self.gpu)?);
+        if let Some(disc) = &mut batch.disc {
+            disc.values = (&disc.values * f64::NAN)?;
+        }
+        let parameters = || -> Result<Vec<Vec<f64>>> {
+            net.parameters().iter().map(|(_, var)| values(var)).collect()
+        };
+        let mut strategy = mtl_io(&net, AdamConfig::default())?;
+        let moved = |before: &[Vec<f64>], after: &[Vec<f64>]| -> Vec<String> {
+            let names = net.parameters().into_iter().map(|(name, _)| name);
+            let pairs = names.zip(before.iter().zip(after));
+            pairs.filter(|(_, (a, b))| a != b).map(|(name, _)| name).collect()
+        };
+        let before = parameters()?;
+        let refused = one_step(strategy.as_mut(), &net, &batch, 0);
+        match refused.map_err(|error| error.downcast::<StrategyError>()) {
+            Err(Ok(StrategyError::NotFinite { task: Task::Disc, .. })) => {}
+            other => bail!("a loss that is not finite gave {other:?}"),
+        }
+        let moved = moved(&before, &parameters()?);
+        ensure!(!moved.is_empty(), "the step before a loss that is not finite was not made");
+        let strange: Vec<_> = moved.iter().filter(|name| name.starts_with("decoder")).collect();
+        ensure!(strange.is_empty(), "moved by a loss that is not finite: {strange:?}");
+        println!("nothing moved by or after a loss that is not finite");
+        Ok(())
+    }
+}
+
+/// What steps did.
+struct Made {
+    losses: Vec<f64>,
+    /// Of the parameters that have an effect: the bias before a normalisation has none.
+    moves: Vec<f64>,
+    statistics: Vec<f64>,
+}
+
+/// So many steps from weights that are off by so much of their size.
+fn some_steps(device: &Device, count: u64, off: f64) -> Result<Made> {
+    // With a large eps a step follows the gradient's size and not the sign of its noise.
+    let adam = AdamConfig { eps: 1e-2, ..AdamConfig::default() };
+    let (net, batch) = (network(device)?, batch(device)?);
+    for (at, (_, var)) in net.parameters().iter().enumerate() {
+        let noise = noise(var.shape().clone(), 50 + at as u64)?.to_device(device)?;
+        var.set(&(var.as_tensor() * ((noise * off)? + 1.0)?)?)?;
+    }
+    let effective = || -> Result<Vec<f64>> {
+        let all = net.parameters().into_iter();
+        let all = all.filter(|(name, _)| !(name.contains(".conv") && name.ends_with(".bias")));
+        Ok(all.map(|(_, var)| values(&var)).collect::<Result<Vec<_>>>()?.concat())
+    };
+    let before = effective()?;
+    let fresh = || mtl_io(&net, adam);
+    let (mut first, mut second) = (fresh()?, fresh()?);
+    let mut losses = Vec::new();
+    for number in 0..count {
+        let strategy = if number < 2 { &mut first } else { &mut second };
+        let report = one_step(strategy.as_mut(), &net, &batch, number)?;
+        losses.extend(report.losses.iter().flatten());
+        if number == 1 {
+            second.restore(&first.state()?)?;
+        }
+    }
+    let moves = effective()?.iter().zip(before).map(|(after, before)| after - before).collect();
+    let buffers = net.buffers().iter().map(|(_, var)| values(var)).collect::<Result<Vec<_>>>()?;
+    Ok(Made { losses, moves, statistics: buffers.concat() })
+}
+
+fn mtl_io(net: &UNet, adam: AdamConfig) -> Result<Box<dyn Strategy>> {
+    Ok(strategy::build(StrategyName::Independent, &Default::default(), net, adam)?)
+}
+
+fn one_step(
+    strategy: &mut dyn Strategy,
+    net: &UNet,
+    batch: &Batch,
+    number: u64,
+) -> Result<strategy::StepReport> {
+    let options = StepOptions {
+        lr: 1e-3,
+        epoch: 0,
+        dropout_seed: number,
+        seed: number,
+        fovea: FoveaLoss::L1,
+        freeze_encoder: false,
+    };
+    Ok(strategy.step(&Step::new(net, batch, options, &Alone)?)?)
+}
+
+fn network(device: &Device) -> Result<UNet> {
+    let config = NetworkConfig { width: 1.0 / 16.0, dropout: 0.5, ..NetworkConfig::default() };
+    Ok(UNet::new(&config, 1, device)?)
+}
+
+/// Two images, the second without a cup.
+fn batch(device: &Device) -> Result<Batch> {
+    let maps = |seed: u64| -> Result<Tensor> {
+        Ok(((noise((BATCH, 1, SIDE, SIDE), seed)? + 1.0)? / 2.0)?.to_device(device)?)
+    };
+    let target = |values: Tensor, second: f32| -> Result<Option<Target>> {
+        let weights = Tensor::new(&[1.0, second], device)?;
+        Ok(Some(Target { values, weights, labelled: 1 + second as usize }))
+    };
+    let images = ((noise((BATCH, 3, SIDE, SIDE), 1)? + 1.0)? / 2.0)?.to_device(device)?;
+    Ok(Batch {
+        images,
+        glaucoma: target(Tensor::new(&[1f32, 0.0], device)?, 1.0)?,
+        disc: target(maps(2)?, 1.0)?,
+        cup: target(maps(3)?, 0.0)?,
+        fovea: target(maps(4)?, 1.0)?,
+        ids: vec!["one".into(), "two".into()],
+    })
+}
+
+/// Numbers in [-1, 1) that depend on the seed alone, on the CPU.
+fn noise(shape: impl Into<Shape>, seed: u64) -> Result<Tensor> {
+    let shape = shape.into();
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) + 1;
+    let values: Vec<f32> = (0..shape.elem_count())
+        .map(|_| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            (state >> 40) as f32 / (1u64 << 23) as f32 - 1.0
+        })
+        .collect();
+    Ok(Tensor::from_vec(values, shape, &Device::Cpu)?)
+}
+
+fn values(tensor: &Tensor) -> Result<Vec<f64>> {
+    let values = tensor.flatten_all()?.to_vec1::<f32>()?;
+    Ok(values.into_iter().map(f64::from).collect())
+}
+
+fn norm(values: impl Iterator<Item = f64>) -> f64 {
+    values.map(|x| x * x).sum::<f64>().sqrt()
+}

@@ -1,0 +1,57 @@
+//! What stands for the GPU in a program that was built without it: one error.
+
+use super::{Block, DeviceError, LossKind, Move, Precision, Rates};
+use candle_core::{Device, Error, Result, Tensor};
+
+fn not_built<T>() -> Result<T> {
+    Err(Error::wrap(DeviceError::NotBuilt))
+}
+
+pub(crate) fn device(_: usize, _: Precision) -> std::result::Result<Device, DeviceError> {
+    Err(DeviceError::NotBuilt)
+}
+
+pub(crate) fn conv2d(_: &Tensor, _: &Tensor, _: &Tensor) -> Result<Tensor> {
+    not_built()
+}
+
+pub(crate) fn conv_norm_relu(_: &Tensor, _: &Block<'_>) -> Result<Tensor> {
+    not_built()
+}
+
+pub(crate) fn max_pool(_: &Tensor) -> Result<Tensor> {
+    not_built()
+}
+
+pub(crate) fn global_max(_: &Tensor) -> Result<Tensor> {
+    not_built()
+}
+
+pub(crate) fn upsample_concat(_: &Tensor, _: &Tensor) -> Result<Tensor> {
+    not_built()
+}
+
+pub(crate) fn masked_loss(_: LossKind, _: &Tensor, _: &Tensor, _: &Tensor) -> Result<Tensor> {
+    not_built()
+}
+
+/// Moments of an optimiser; there are none without a GPU.
+#[derive(Debug)]
+pub(crate) enum Moments {}
+
+impl Moments {
+    pub(crate) fn upload<'a>(
+        _: &Device,
+        _: impl Iterator<Item = (&'a [f32], &'a [f32])>,
+    ) -> Result<Self> {
+        not_built()
+    }
+
+    pub(crate) fn download(&self) -> Result<Vec<(Vec<f32>, Vec<f32>)>> {
+        match *self {}
+    }
+
+    pub(crate) fn step(&mut self, _: &[Move<'_>], _: Rates) -> Result<()> {
+        match *self {}
+    }
+}

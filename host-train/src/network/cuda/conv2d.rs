@@ -1,0 +1,191 @@
+//! Convolution by cuDNN.
+// Addresses for cuDNN; see below.
+#![allow(unsafe_code)]
+
+use super::cudnn::Sizes;
+use super::gpu::{Address, Gpu, SPAN, STRETCH, count, gpu, gpu_of, not_here};
+use candle_core::{CpuStorage, CudaStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor};
+use cudarc::driver::CudaSlice;
+
+const NAME: &str = "conv2d";
+
+/// As `layers::conv2d::conv2d`.
+pub(crate) fn conv2d(x: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<Tensor> {
+    x.contiguous()?.apply_op3(weight, bias, Conv2d)
+}
+
+/// The same without bias.
+pub(super) fn without_bias(x: &Tensor, weight: &Tensor) -> Result<Tensor> {
+    x.contiguous()?.apply_op2(weight, Conv2d)
+}
+
+struct Conv2d;
+
+fn sizes(x: &Shape, weight: &Shape) -> Result<Sizes> {
+    let (batch, inputs, height, width) = x.dims4()?;
+    let (outputs, weight_inputs, kernel, kernel_width) = weight.dims4()?;
+    if inputs != weight_inputs || kernel != kernel_width || (kernel != 3 && kernel != 1) {
+        candle_core::bail!("{NAME}: input {x:?} does not fit weight {weight:?}");
+    }
+    Ok(Sizes { batch, inputs, outputs, height, width, kernel })
+}
+
+impl Sizes {
+    fn plane(&self) -> usize {
+        self.height * self.width
+    }
+}
+
+fn forward(gpu: &Gpu, sizes: Sizes, x: u64, weight: u64) -> Result<CudaSlice<f32>> {
+    let y = gpu.room(sizes.batch * sizes.outputs * sizes.plane())?;
+    let plan = gpu.cudnn.plan(sizes)?;
+    let way = plan.forward(&gpu.cudnn)?;
+    gpu.with_workspace(way.workspace, |workspace| {
+        // SAFETY: x, weight and y have the sizes that the plan was made for.
+        unsafe { plan.run_forward(&gpu.cudnn, way, [x, weight, gpu.address(&y), workspace]) }
+    })??;
+    Ok(y)
+}
+
+/// Gradients of x, where something before it can use it, and of the weight.
+fn backward(
+    gpu: &Gpu,
+    x: &Tensor,
+    weight: &Tensor,
+    gradient: &Tensor,
+) -> Result<(Option<Tensor>, Tensor)> {
+    let plan = gpu.cudnn.plan(sizes(x.shape(), weight.shape())?)?;
+    let (from_x, from_weight, from_y) = (gpu.of(x)?, gpu.of(weight)?, gpu.of(gradient)?);
+    let to_x = if x.track_op() {
+        let to_x = gpu.room(x.elem_count())?;
+        let way = plan.to_input(&gpu.cudnn)?;
+        gpu.with_workspace(way.workspace, |workspace| {
+            let at = [from_weight, from_y, gpu.address(&to_x), workspace];
+            // SAFETY: weight, gradient and result have the sizes that the plan was made for.
+            unsafe { plan.run_to_input(&gpu.cudnn, way, at) }
+        })??;
+        Some(gpu.tensor(to_x, x.shape()))
+    } else {
+        None
+    };
+    let to_weight = gpu.room(weight.elem_count())?;
+    let way = plan.to_weight(&gpu.cudnn)?;
+    gpu.with_workspace(way.workspace, |workspace| {
+        let at = [from_x, from_y, gpu.address(&to_weight), workspace];
+        // SAFETY: x, gradient and result have the sizes that the plan was made for.
+        unsafe { plan.run_to_weight(&gpu.cudnn, way, at) }
+    })??;
+    Ok((to_x, gpu.tensor(to_weight, weight.shape())))
+}
+
+/// Sum of the gradient over everything but the channel.
+fn bias_gradient(gpu: &Gpu, gradient: &Tensor) -> Result<Tensor> {
+    let (batch, channels, height, width) = gradient.dims4()?;
+    let parts = batch * (height * width).div_ceil(STRETCH);
+    let sums = gpu.room::<f64>(channels * parts)?;
+    let of_sums = Address(gpu.address(&sums));
+    let arguments = [of_sums, Address(gpu.of(gradient)?), count(channels)?, count(height * width)?];
+    gpu.run("bias_grad_sums", (channels, parts), &arguments)?;
+    let to_bias = gpu.room(channels)?;
+    let arguments = [Address(gpu.address(&to_bias)), of_sums, count(parts)?];
+    gpu.run("bias_grad_finish", (channels, 1), &arguments)?;
+    Ok(gpu.tensor(to_bias, channels))
+}
+
+impl CustomOp2 for Conv2d {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn cpu_fwd(
+        &self,
+        _: &CpuStorage,
+        _: &Layout,
+        _: &CpuStorage,
+        _: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        not_here(NAME)
+    }
+
+    fn cuda_fwd(
+        &self,
+        x: &CudaStorage,
+        x_layout: &Layout,
+        weight: &CudaStorage,
+        weight_layout: &Layout,
+    ) -> Result<(CudaStorage, Shape)> {
+        let gpu = gpu_of(x)?;
+        let sizes = sizes(x_layout.shape(), weight_layout.shape())?;
+        let weight = gpu.elements(weight, weight_layout)?;
+        let y = forward(&gpu, sizes, gpu.elements(x, x_layout)?, weight)?;
+        Ok((gpu.storage(y), (sizes.batch, sizes.outputs, sizes.height, sizes.width).into()))
+    }
+
+    fn bwd(
+        &self,
+        x: &Tensor,
+        weight: &Tensor,
+        _y: &Tensor,
+        gradient: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        let gpu = gpu(x.device())?;
+        let (to_x, to_weight) = backward(&gpu, x, weight, &gradient.contiguous()?)?;
+        Ok((to_x, Some(to_weight)))
+    }
+}
+
+impl CustomOp3 for Conv2d {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn cpu_fwd(
+        &self,
+        _: &CpuStorage,
+        _: &Layout,
+        _: &CpuStorage,
+        _: &Layout,
+        _: &CpuStorage,
+        _: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        not_here(NAME)
+    }
+
+    fn cuda_fwd(
+        &self,
+        x: &CudaStorage,
+        x_layout: &Layout,
+        weight: &CudaStorage,
+        weight_layout: &Layout,
+        bias: &CudaStorage,
+        bias_layout: &Layout,
+    ) -> Result<(CudaStorage, Shape)> {
+        let gpu = gpu_of(x)?;
+        let sizes = sizes(x_layout.shape(), weight_layout.shape())?;
+        if bias_layout.shape().dims() != [sizes.outputs] {
+            candle_core::bail!("{NAME}: biases {:?} for {sizes:?}", bias_layout.shape());
+        }
+        let weight = gpu.elements(weight, weight_layout)?;
+        let y = forward(&gpu, sizes, gpu.elements(x, x_layout)?, weight)?;
+        let bias = gpu.elements(bias, bias_layout)?;
+        let grid = (sizes.batch * sizes.outputs, sizes.plane().div_ceil(SPAN));
+        let (channels, plane) = (count(sizes.outputs)?, count(sizes.plane())?);
+        let arguments = [Address(gpu.address(&y)), Address(bias), channels, plane];
+        gpu.run("bias_add", grid, &arguments)?;
+        Ok((gpu.storage(y), (sizes.batch, sizes.outputs, sizes.height, sizes.width).into()))
+    }
+
+    fn bwd(
+        &self,
+        x: &Tensor,
+        weight: &Tensor,
+        _bias: &Tensor,
+        _y: &Tensor,
+        gradient: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+        let gpu = gpu(x.device())?;
+        let gradient = gradient.contiguous()?;
+        let (to_x, to_weight) = backward(&gpu, x, weight, &gradient)?;
+        Ok((to_x, Some(to_weight), Some(bias_gradient(&gpu, &gradient)?)))
+    }
+}
