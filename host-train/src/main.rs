@@ -4,6 +4,7 @@ use clap::Parser;
 use host_train::cli::{Cli, Command, curves, data, evaluate, export, phantom, study, train};
 use host_train::memory::Recycler;
 use std::process::ExitCode;
+use tracing_subscriber::EnvFilter;
 
 // A training step allocates the same tensors each time: a quarter of its CPU time was page faults.
 #[global_allocator]
@@ -11,6 +12,11 @@ static MEMORY: Recycler = Recycler::new();
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
+    // Warnings, and what an export tries; RUST_LOG says otherwise.
+    let filter = EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| EnvFilter::new("warn,host_train=info,tract=error"));
+    let plain = tracing_subscriber::fmt().without_time().with_target(false);
+    plain.with_env_filter(filter).with_writer(std::io::stderr).init();
     match run(cli) {
         Ok(code) => code,
         Err(error) => {

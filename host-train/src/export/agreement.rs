@@ -22,13 +22,16 @@ pub struct Case<'a> {
     pub cup: Option<&'a Mask>,
     /// The fovea.
     pub fovea: Option<NetworkPoint>,
+    /// A view of the disc, on which only the class is asked: discs there are several times larger than
+    /// any that the maps have learnt, and what the maps say of them is never used.
+    pub class_only: bool,
 }
 
 impl<'a> Case<'a> {
     /// A photograph of which nothing is known.
     #[must_use]
     pub fn unlabelled(photograph: &'a RgbImage) -> Self {
-        Self { photograph, glaucoma: None, disc: None, cup: None, fovea: None }
+        Self { photograph, glaucoma: None, disc: None, cup: None, fovea: None, class_only: false }
     }
 }
 
@@ -68,12 +71,17 @@ impl Agreement {
         self.photographs
     }
 
-    /// Compares the outputs for one photograph.
-    pub fn add(&mut self, trainer: &NetworkOutput, file: &NetworkOutput) {
+    /// Compares the class alone, for a view of the disc.
+    pub fn add_class(&mut self, trainer: &NetworkOutput, file: &NetworkOutput) {
         self.photographs += 1;
         let glaucoma = f64::from((trainer.glaucoma - file.glaucoma).abs());
         self.series.push("glaucoma.max".into(), glaucoma);
         self.series.push("glaucoma.mean".into(), glaucoma);
+    }
+
+    /// Compares the outputs for one photograph.
+    pub fn add(&mut self, trainer: &NetworkOutput, file: &NetworkOutput) {
+        self.add_class(trainer, file);
         let maps = [
             ("disc", &trainer.disc, &file.disc),
             ("cup", &trainer.cup, &file.cup),

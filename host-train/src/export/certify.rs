@@ -141,7 +141,11 @@ pub fn certify(
     for case in certification.cases {
         let expected = trainer(case.photograph).map_err(CertifyError::Trainer)?;
         let found = engine.run(case.photograph, certification.scale)?;
-        agreement.add(&expected, &found);
+        if case.class_only {
+            agreement.add_class(&expected, &found);
+        } else {
+            agreement.add(&expected, &found);
+        }
         trained.add(case, &expected);
         written.add(case, &found);
     }

@@ -33,6 +33,8 @@ pub struct Photographs {
     pub calibration: Vec<RgbImage>,
     /// Of the validation part, with their truth.
     pub certification: Vec<Example>,
+    /// Views of the disc in those, where the class was learnt from such.
+    pub views: Vec<Example>,
     /// Says which photographs those are.
     pub measured_on: String,
 }
@@ -41,17 +43,19 @@ impl Photographs {
     /// The photographs to certify on. Machine-made masks are no truth.
     #[must_use]
     pub fn cases(&self) -> Vec<Case<'_>> {
-        self.certification.iter().map(case_of).collect()
+        let whole = self.certification.iter().map(|example| case_of(example, false));
+        whole.chain(self.views.iter().map(|view| case_of(view, true))).collect()
     }
 }
 
-fn case_of(example: &Example) -> Case<'_> {
+fn case_of(example: &Example, class_only: bool) -> Case<'_> {
     Case {
         photograph: &example.pixels,
         glaucoma: example.glaucoma,
         disc: example.disc.as_ref().filter(|_| !example.disc_pseudo),
         cup: example.cup.as_ref().filter(|_| !example.cup_pseudo),
         fovea: example.fovea,
+        class_only,
     }
 }
 
@@ -71,11 +75,15 @@ pub fn gather(
     for folder in folders {
         let (name, train, validation) = divided(folder, config)?;
         let loader = Loader { config, crop: disc_crop(folder, config), cache };
-        let train = loader.load(&evenly(&train, share(counts.calibration)))?;
-        photographs.calibration.extend(train.into_iter().map(|example| example.pixels));
-        let validation = loader.load(&evenly(&validation, share(counts.certification)))?;
-        names.push(format!("{} of {name}", validation.len()));
+        let (train, views) = loader.load(&evenly(&train, share(counts.calibration)))?;
+        photographs.calibration.extend(train.into_iter().chain(views).map(|own| own.pixels));
+        let (validation, views) = loader.load(&evenly(&validation, share(counts.certification)))?;
+        names.push(match views.len() {
+            0 => format!("{} of {name}", validation.len()),
+            count => format!("{} of {name} with {count} views of the disc", validation.len()),
+        });
         photographs.certification.extend(validation);
+        photographs.views.extend(views);
     }
     photographs.measured_on = format!("validation pictures: {}", names.join(", "));
     Ok(photographs)
@@ -124,22 +132,18 @@ struct Loader<'a> {
 }
 
 impl Loader<'_> {
-    fn load(&self, samples: &[Sample]) -> Result<Vec<Example>, DatasetError> {
+    /// Whole photographs, and the views of the disc in them.
+    fn load(&self, samples: &[Sample]) -> Result<(Vec<Example>, Vec<Example>), DatasetError> {
         let contract = self.config.input.contract();
         let side = contract.side;
         let mut examples = load::load(samples, &contract, side, self.cache, &|| ())?;
-        let Some(crop) = self.crop else { return Ok(examples) };
+        let Some(crop) = self.crop else { return Ok((examples, Vec::new())) };
         // The class belongs to the view, not to the whole photograph.
         examples.iter_mut().for_each(|example| example.glaucoma = None);
         let masters = load::load(samples, &contract, MASTER * side, self.cache, &|| ())?;
         let views = masters.iter().filter_map(|master| reference_crop(master, side, crop));
-        examples.extend(views.map(|view| Example {
-            disc: None,
-            cup: None,
-            fovea: None,
-            disc_center: None,
-            ..view
-        }));
-        Ok(examples)
+        let class_alone =
+            |view| Example { disc: None, cup: None, fovea: None, disc_center: None, ..view };
+        Ok((examples, views.map(class_alone).collect()))
     }
 }
