@@ -56,3 +56,73 @@ pub fn native_score(
         fovea_px: sample.truth.fovea.and_then(distance),
     })
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::dataset::{MaskSource, Truth};
+    use glaucoma_common::manifest::{Anatomy, Decoding};
+    use glaucoma_common::preprocess::{NativePoint, NetworkPoint};
+    use glaucoma_common::reading::read;
+
+    const SIZE: (u32, u32) = (256, 256);
+
+    fn circle(diameter: f64) -> MaskSource {
+        MaskSource::Circle { center: NativePoint { x: 80.0, y: 120.0 }, diameter }
+    }
+
+    /// A photograph four times the network's side, and an output that repeats its truth.
+    #[test]
+    fn what_is_right_in_the_network_is_right_in_the_photograph() {
+        let placement = Placement::square(NativePoint { x: 127.5, y: 127.5 }, 256.0, 64);
+        let map = |source: &MaskSource| -> Vec<f32> {
+            let native = source.load_native(SIZE.0, SIZE.1).unwrap();
+            let inside = placement.mask_to_network(&native);
+            inside.data().iter().map(|&inside| f32::from(u8::from(inside))).collect()
+        };
+        let found = NetworkPoint { x: 44.0, y: 30.0 };
+        let mut fovea = vec![0.0; 64 * 64];
+        fovea[30 * 64 + 44] = 1.0;
+        let output = NetworkOutput {
+            side: 64,
+            glaucoma: 0.5,
+            disc: map(&circle(60.0)),
+            cup: map(&circle(30.0)),
+            fovea,
+        };
+        let NativePoint { x, y } = placement.to_native(found);
+        let truth = Truth {
+            disc: Some(MaskTruth::real(circle(60.0))),
+            cup: Some(MaskTruth::pseudo(circle(30.0))),
+            fovea: Some(NativePoint { x: x + 8.0, y: y + 6.0 }),
+            ..Truth::default()
+        };
+        let mut sample = Sample {
+            id: "a/b".into(),
+            dataset: "a".into(),
+            photo: "b".into(),
+            patient: None,
+            part: None,
+            declared_size: Some(SIZE),
+            truth,
+            framing: None,
+        };
+        let reading = read(&output, &placement, &Decoding::default(), &Anatomy::default());
+        let score = |sample: &Sample| native_score(sample, SIZE, &placement, &output, &reading);
+        let first = score(&sample).unwrap();
+        // Edges are jagged by up to two native pixels: a ring of about 60 pi of 30 * 30 pi.
+        assert!(first.disc_dice.unwrap() > 0.95);
+        assert!((first.fovea_px.unwrap() - 10.0).abs() < 1e-6);
+        assert_eq!(
+            (first.cup_dice, first.true_vcdr),
+            (None, None),
+            "a machine-made cup is no truth"
+        );
+        sample.truth.cup = Some(MaskTruth::real(circle(30.0)));
+        let second = score(&sample).unwrap();
+        assert!(second.cup_dice.unwrap() > 0.9);
+        assert!((second.vcdr.unwrap() - second.true_vcdr.unwrap()).abs() < 0.1);
+        assert!((second.true_vcdr.unwrap() - 0.5).abs() < 0.02);
+    }
+}
