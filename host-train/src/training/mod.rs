@@ -11,12 +11,14 @@ pub mod config;
 pub mod curves;
 pub mod data;
 pub mod events;
+mod labels;
 pub mod log;
 pub mod preset;
 mod progress;
 pub mod schedule;
 pub mod seed;
 mod session;
+pub mod source;
 #[cfg(test)]
 mod tests;
 mod together;
