@@ -46,6 +46,19 @@ pub enum FoveaLoss {
     Bce,
 }
 
+impl FoveaLoss {
+    /// How a map that was learnt so is decoded: the centre of mass of its values above this share of
+    /// its peak. Below the peak of a map learnt by cross-entropy lies a floor of small probabilities,
+    /// which together would pull the centre to the middle of the picture; L1 leaves none.
+    #[must_use]
+    pub fn floor(self) -> f32 {
+        match self {
+            Self::L1 => 0.0,
+            Self::Bce => 0.5,
+        }
+    }
+}
+
 /// [`masked_loss`] against a batch's target.
 pub fn task_loss(
     task: Task,

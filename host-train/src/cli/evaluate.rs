@@ -74,8 +74,9 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let device = args.device.open(Some(Precision::F32))?;
     let nets = checkpoints.iter().map(|own| own.network(&device)).collect::<Result<Vec<_>, _>>()?;
     let contract = info.config.input.contract();
+    let decoding = info.config.decoding();
     let vcdr_model = checkpoints.iter().find_map(|own| own.info().vcdr_model);
-    let model = Model { nets: nets.iter().collect(), contract, vcdr_model, device };
+    let model = Model { nets: nets.iter().collect(), contract, decoding, vcdr_model, device };
     let cache = args.cache.as_deref().map(Cache::open).transpose()?;
     let wanted = args.split.unwrap_or(match args.write_discs {
         Some(_) => Split::All,

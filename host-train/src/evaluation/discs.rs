@@ -3,12 +3,13 @@
 
 use super::EvaluationError;
 use super::measure::Model;
+use super::score::reading_of;
 use crate::dataset::Sample;
 use crate::dataset::batches::{DiscPosition, Example};
 use crate::dataset::cache::Cache;
-use glaucoma_common::manifest::{Anatomy, Decoding};
+use glaucoma_common::manifest::Decoding;
 use glaucoma_common::preprocess::{NativePoint, Placement};
-use glaucoma_common::reading::{Inconsistency, NetworkOutput, Reading, read};
+use glaucoma_common::reading::{Inconsistency, NetworkOutput, Reading};
 use std::path::Path;
 
 /// A disc as the network sees it, in native pixels.
@@ -37,8 +38,12 @@ impl Found {
 
 /// The disc in `output`, unless it is of an impossible size or shape, or one of several.
 #[must_use]
-pub fn position_of(example: &Example, output: &NetworkOutput) -> Option<Found> {
-    let reading = read(output, &example.placement, &Decoding::default(), &Anatomy::default());
+pub fn position_of(
+    example: &Example,
+    output: &NetworkOutput,
+    decoding: &Decoding,
+) -> Option<Found> {
+    let reading = reading_of(example, output, decoding);
     let doubtful = reading.inconsistencies.iter().any(|what| {
         matches!(
             what,
@@ -64,7 +69,7 @@ pub fn locate(
 ) -> Result<Vec<(String, Option<Found>)>, EvaluationError> {
     let mut found = Vec::with_capacity(samples.len());
     model.each(samples, cache, done, |sample, example, output| {
-        found.push((sample.id.clone(), position_of(example, output)));
+        found.push((sample.id.clone(), position_of(example, output, &model.decoding)));
         Ok(())
     })?;
     Ok(found)

@@ -12,6 +12,7 @@ use crate::dataset::framing::{DiscCrop, reference_crop};
 use crate::dataset::load::load;
 use crate::network::UNet;
 use candle_core::Device;
+use glaucoma_common::manifest::Decoding;
 use glaucoma_common::preprocess::InputContract;
 use glaucoma_common::reading::NetworkOutput;
 use glaucoma_common::risk::VcdrModel;
@@ -27,6 +28,8 @@ pub struct Model<'a> {
     pub nets: Vec<&'a UNet>,
     /// How photographs are prepared.
     pub contract: InputContract,
+    /// How its outputs are read.
+    pub decoding: Decoding,
     /// The linear classifier of the vertical cup-to-disc ratio, where there is one.
     pub vcdr_model: Option<VcdrModel>,
     /// Where to compute.
@@ -141,7 +144,7 @@ fn score_sample(
 ) -> Result<Scored, EvaluationError> {
     let size = sample.declared_size.or_else(|| image::image_dimensions(&sample.photo).ok());
     let width = size.map_or(example.placement.width, |(width, _)| f64::from(width));
-    let reading = reading_of(example, output);
+    let reading = reading_of(example, output, &model.decoding);
     let mut scored = score_reading(example, width, output, &reading, model.vcdr_model.as_ref());
     if let Some(size) = size {
         scored.camera = camera(&sample.dataset, size);
@@ -196,7 +199,7 @@ fn disc_views(
         samples.iter().filter(|s| s.truth.glaucoma.is_some()).cloned().collect();
     let mut positions = Vec::with_capacity(labelled.len());
     model.each(&labelled, cache, &|| (), |_, example, output| {
-        positions.push(position_of(example, output));
+        positions.push(position_of(example, output, &model.decoding));
         Ok(())
     })?;
     let mut scored = Vec::with_capacity(labelled.len());
@@ -212,7 +215,13 @@ fn disc_views(
             continue;
         }
         for (view, output) in views.iter().zip(model.judge(&views)?) {
-            let mut one = score(view, view.placement.width, &output, model.vcdr_model.as_ref());
+            let mut one = score(
+                view,
+                view.placement.width,
+                &output,
+                &model.decoding,
+                model.vcdr_model.as_ref(),
+            );
             // The view may have lost a label with a part of the picture; the eye has not.
             one.glaucoma = chunk[view.sample].truth.glaucoma;
             scored.push(one);

@@ -51,15 +51,17 @@ pub fn score(
     example: &Example,
     native_width: f64,
     output: &NetworkOutput,
+    decoding: &Decoding,
     vcdr_model: Option<&VcdrModel>,
 ) -> Scored {
-    score_reading(example, native_width, output, &reading_of(example, output), vcdr_model)
+    let reading = reading_of(example, output, decoding);
+    score_reading(example, native_width, output, &reading, vcdr_model)
 }
 
 /// What the device would read from `output` on `example`.
 #[must_use]
-pub fn reading_of(example: &Example, output: &NetworkOutput) -> Reading {
-    read(output, &example.placement, &Decoding::default(), &Anatomy::default())
+pub fn reading_of(example: &Example, output: &NetworkOutput, decoding: &Decoding) -> Reading {
+    read(output, &example.placement, decoding, &Anatomy::default())
 }
 
 /// [`score`] of what was read from `output` already. A task without a head is not scored.

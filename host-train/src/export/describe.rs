@@ -7,7 +7,7 @@
 use crate::network::{Encoder, UNet};
 use crate::training::CheckpointInfo;
 use glaucoma_common::manifest::{
-    Anatomy, Decoding, FORMAT, Manifest, ManifestError, OutputNames, Precision, QualityLimits,
+    Anatomy, FORMAT, Manifest, ManifestError, OutputNames, Precision, QualityLimits,
 };
 use serde_json::{Value, json};
 use std::path::Path;
@@ -111,7 +111,7 @@ fn known(
         "precision": identity.precision,
         "input": config.input.contract(),
         "outputs": OutputNames::default(),
-        "decoding": Decoding::default(),
+        "decoding": config.decoding(),
         "anatomy": Anatomy::default(),
         "quality": QualityLimits::default(),
         "operating_point": {

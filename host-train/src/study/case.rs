@@ -14,6 +14,7 @@ use crate::strategy::StrategyName;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use candle_core::Device;
+use glaucoma_common::manifest::Decoding;
 use glaucoma_common::preprocess::NetworkPoint;
 use glaucoma_common::reading::NetworkOutput;
 use image::{Rgb, RgbImage, imageops};
@@ -63,7 +64,10 @@ pub fn draw(
     let Some(id) = hardest(single) else { return Ok(Vec::new()) };
     let (example, ours) = answer(config, independent, id, device)?;
     let (_, theirs) = answer(config, single, id, device)?;
-    let cases = vec![hard_case(&example, &theirs, &ours), fovea_map(&example, &ours)];
+    let cases = vec![
+        hard_case(&example, &theirs, &ours, &config.training.decoding()),
+        fovea_map(&example, &ours),
+    ];
     for case in &cases {
         case.write(config)?;
     }
@@ -98,12 +102,18 @@ fn answer(
     let failed = |error: &dyn std::fmt::Display| StudyError::Data(format!("{id}: {error}"));
     let mut examples =
         load(&samples, &contract, contract.side, None, &|| ()).map_err(|error| failed(&error))?;
-    let model = Model { nets: nets.iter().collect(), contract, vcdr_model, device: device.clone() };
+    let (decoding, device) = (config.training.decoding(), device.clone());
+    let model = Model { nets: nets.iter().collect(), contract, decoding, vcdr_model, device };
     let output = model.judge(&examples).map_err(|error| failed(&error))?.pop().ok_or_else(gone)?;
     Ok((examples.pop().ok_or_else(gone)?, output))
 }
 
-fn hard_case(example: &Example, theirs: &NetworkOutput, ours: &NetworkOutput) -> Case {
+fn hard_case(
+    example: &Example,
+    theirs: &NetworkOutput,
+    ours: &NetworkOutput,
+    decoding: &Decoding,
+) -> Case {
     let mut lines = Vec::new();
     for mask in [&example.disc, &example.cup].into_iter().flatten() {
         lines.push(Line { points: mask.contour(), color: WHITE });
@@ -112,7 +122,7 @@ fn hard_case(example: &Example, theirs: &NetworkOutput, ours: &NetworkOutput) ->
         lines.push(Line { points: vec![(x, y)], color: WHITE });
     }
     for (output, color) in [(theirs, COLORS[0]), (ours, COLORS[1])] {
-        let reading = reading_of(example, output);
+        let reading = reading_of(example, output, decoding);
         for region in [&reading.disc, &reading.cup].into_iter().flatten() {
             lines.push(Line { points: region.mask.contour(), color });
         }

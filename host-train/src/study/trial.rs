@@ -141,7 +141,9 @@ fn judge(
     let cache = study.training.cache.as_deref().map(Cache::open).transpose();
     let cache = cache.map_err(|error| failed(error.into()))?;
     let contract = study.training.input.contract();
-    let model = Model { nets: nets.iter().collect(), contract, vcdr_model, device: device.clone() };
+    let decoding = study.training.decoding();
+    let device = device.clone();
+    let model = Model { nets: nets.iter().collect(), contract, decoding, vcdr_model, device };
     let bar = loading_bar(&trial.name(), samples.len());
     let options = Options { cache: cache.as_ref(), ..Options::default() };
     let measured = measure(&model, "all", &samples, &options, &|| bar.inc(1));

@@ -9,6 +9,7 @@ use crate::loss::FoveaLoss;
 use crate::network::NetworkConfig;
 use crate::network::cuda::Precision;
 use crate::strategy::{self, StrategyName};
+use glaucoma_common::manifest::Decoding;
 use glaucoma_common::preprocess::{Framing, InputContract, ResizeFilter};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
@@ -261,6 +262,13 @@ impl Config {
         merged.try_into().map_err(|error| ConfigError::Value(error.to_string()))
     }
 
+    /// How the outputs of a network trained so are read, in every evaluation and, unless its makers say
+    /// otherwise, on the device.
+    #[must_use]
+    pub fn decoding(&self) -> Decoding {
+        Decoding { fovea_floor: self.fovea_loss.floor(), ..Decoding::default() }
+    }
+
     /// The configuration as TOML, every default written out.
     ///
     /// # Errors
@@ -377,6 +385,14 @@ mod tests {
         assert_eq!(toml::from_str::<Config>(&text).unwrap(), config);
         let json = serde_json::to_string(&config).unwrap();
         assert_eq!(serde_json::from_str::<Config>(&json).unwrap(), config);
+    }
+
+    #[test]
+    fn a_map_is_read_as_it_was_learnt() {
+        let paper = parse("[[data]]\npath = \"a\"\n").unwrap();
+        assert_eq!(paper.decoding(), Decoding::default());
+        let other = parse("fovea_loss = \"bce\"\n[[data]]\npath = \"a\"\n").unwrap();
+        assert_eq!(other.decoding().fovea_floor, 0.5);
     }
 
     #[test]

@@ -37,6 +37,7 @@ pub fn validate(
     stop: impl Fn() -> bool,
 ) -> Result<Option<Validation>, TrainingError> {
     let scale = config.input.contract().scale;
+    let decoding = config.decoding();
     let (mut sums, mut counts) = ([0.0; 4], [0usize; 4]);
     let mut groups: BTreeMap<&str, Vec<Scored>> = BTreeMap::new();
     for chunk in held.chunks(config.batch) {
@@ -58,7 +59,7 @@ pub fn validate(
             counts[task.index()] += target.labelled;
         }
         for (held, output) in chunk.iter().zip(outputs_of(&batch.images, &outputs)?) {
-            let scored = score(&held.example, held.native_width, &output, vcdr_model);
+            let scored = score(&held.example, held.native_width, &output, &decoding, vcdr_model);
             groups.entry(&held.group).or_default().push(scored);
         }
     }
