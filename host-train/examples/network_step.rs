@@ -31,9 +31,10 @@ fn main() -> Result<()> {
         None => None,
         Some("f32") => Some(Precision::F32),
         Some("tf32") => Some(Precision::Tf32),
-        Some(other) => anyhow::bail!("precision {other} is neither f32 nor tf32"),
+        Some("bf16") => Some(Precision::Bf16),
+        Some(other) => anyhow::bail!("precision {other} is none of f32, tf32, bf16"),
     };
-    let device = place.open(precision)?;
+    let device = place.open(precision, 0)?;
     let net = UNet::new(&NetworkConfig { width, ..NetworkConfig::default() }, 1, &device)?;
     let parameters = net.parameters();
     let new_adam = |_| Adam::new(net.parameters(), AdamConfig::default());

@@ -239,6 +239,23 @@ def losses(kind, batch, n):
     assert not np.isfinite(loss[0])
 
 
+def bf16(n):
+    # All magnitudes, halves between two neighbours, both signs of zero and what is no number.
+    bits = np.random.default_rng(n).integers(0, 1 << 32, n, dtype=np.uint64).astype(np.uint32)
+    bits[::3] = bits[::3] & 0xFFFF0000 | 0x8000
+    special = np.array([0, -0.0, np.inf, -np.inf, np.nan, 3.4e38, -3.4e38, 1e-45, 1], np.float32).view(np.uint32)
+    bits[: special.size] = special[:n]
+    x = bits.view(np.float32)
+    rounded, back = np.full(n, 0xFFFF, np.uint16), empty(n)
+    launch("to_bf16", (blocks(n, SPAN), 1), rounded, x, n)
+    launch("from_bf16", (blocks(n, SPAN), 1), back, rounded, n)
+    wanted = torch.tensor(x).to(torch.bfloat16).to(torch.float32).numpy()
+    number = ~np.isnan(wanted)
+    assert np.isnan(back[~number]).all()
+    assert (back.view(np.uint32)[number] == wanted.view(np.uint32)[number]).all()
+    print(f"  bf16, {n} numbers, the same bits")
+
+
 def adam():
     sizes, steps = [1, 5000, 1024, 1025, 7], 5
     values = [noise(n, seed=n) for n in sizes]
@@ -294,6 +311,9 @@ with tempfile.TemporaryDirectory() as folder:
     for kind, shape in [(k, s) for k in range(3) for s in [(5, 1), (3, 9000), (1, 50)]]:
         print("loss", kind, shape)
         losses(kind, *shape)
+    print("bf16")
+    for n in (9, 1024, 5001):
+        bf16(n)
     print("Adam")
     adam()
     missed = KERNELS.keys() - called

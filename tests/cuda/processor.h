@@ -8,6 +8,7 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <ucontext.h>
 
 #include <functional>
@@ -20,6 +21,16 @@ struct Dim {
     unsigned x, y, z;
 };
 static Dim gridDim, blockDim, blockIdx, threadIdx;
+static inline unsigned __float_as_uint(float x) {
+    unsigned bits;
+    memcpy(&bits, &x, sizeof bits);
+    return bits;
+}
+static inline float __uint_as_float(unsigned bits) {
+    float x;
+    memcpy(&x, &bits, sizeof x);
+    return x;
+}
 static inline unsigned min(unsigned a, unsigned b) { return a < b ? a : b; }
 
 namespace processor {

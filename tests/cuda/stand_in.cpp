@@ -1,11 +1,15 @@
-// Stands in for the CUDA driver, NVRTC, cuDNN, cuBLAS and cuRAND on a machine without a GPU: device
+// Stands in for the CUDA driver, NVRTC, cuDNN, cuBLAS, cuRAND and NCCL on a machine without a GPU: device
 // memory is host memory, a launch runs the kernel here and now, cuDNN is the definition of a
 // convolution. So the program built with `--features cuda` runs as it is, slowly: what is checked is
 // every address, count, grid and gradient on the way, not the GPU.
 //
 // Fresh memory is full of NaN, and what lies behind a buffer must be untouched when it is given back.
 // With STAND_IN_COUNT=1 launches, copies and waits are counted and printed at the end.
+#include <fcntl.h>
+#include <sched.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include <map>
 #include <string>
@@ -197,9 +201,17 @@ static void sum(size_t results, void **a) {
 static void fast_sum_f32(Dim grid, unsigned, void **a) { sum(grid.x, a); }
 static void fast_sum_small_f32(Dim, unsigned, void **a) { sum(at<size_t>(a, 0), a); }
 
+static void copy2d_f32(Dim, unsigned, void **a) {
+    const float *from = at<const float *>(a, 0);
+    uint32 columns = at<uint32>(a, 3), stride = at<uint32>(a, 4), to_stride = at<uint32>(a, 5);
+    for (uint32 i = 0; i < at<uint32>(a, 2) * columns; ++i) {
+        at<float *>(a, 1)[i / columns * to_stride + i % columns] = from[i / columns * stride + i % columns];
+    }
+}
+
 #define STOCK(name) {#name, name}
 static const Entry STOCKS[] = {STOCK(badd_f32),      STOCK(bmul_f32),     STOCK(ucopy_f32),         STOCK(affine_f32),
-                               STOCK(const_set_f32), STOCK(fast_sum_f32), STOCK(fast_sum_small_f32)};
+                               STOCK(const_set_f32), STOCK(copy2d_f32), STOCK(fast_sum_f32), STOCK(fast_sum_small_f32)};
 
 extern "C" Status cuModuleGetFunction(const Entry **function, Handle, const char *name) {
     for (const Entry &entry : ENTRIES) {
@@ -242,9 +254,16 @@ extern "C" Status curandDestroyGenerator(Handle) { return 0; }
 
 // ---------------------------------------------------------------------------------------- cuDNN
 
+static const int F32 = 0, BF16 = 9;
+
+// Contiguous elements, f32 or bf16.
 struct Four {
-    int size[4];
-    size_t bytes() const { return sizeof(float) * size[0] * size[1] * size[2] * size[3]; }
+    int type, size[4];
+    size_t elements() const { return (size_t)size[0] * size[1] * size[2] * size[3]; }
+    size_t bytes() const { return elements() * (type == BF16 ? sizeof(uint16) : sizeof(float)); }
+    double get(const void *from, size_t i) const {
+        return type == BF16 ? __uint_as_float((uint32)((const uint16 *)from)[i] << 16) : ((const float *)from)[i];
+    }
 };
 struct Rule {
     int pad, math;
@@ -263,8 +282,8 @@ extern "C" Status cudnnSetStream(Handle, Handle) { return 0; }
 extern "C" Status cudnnCreateTensorDescriptor(Four **made) { return *made = new Four(), 0; }
 extern "C" Status cudnnDestroyTensorDescriptor(Four *made) { return delete made, 0; }
 extern "C" Status cudnnSetTensor4dDescriptor(Four *to, int order, int type, int n, int c, int h, int w) {
-    if (order != 0 || type != 0) fail("not f32 in the order NCHW");
-    *to = {{n, c, h, w}};
+    if (order != 0 || (type != F32 && type != BF16)) fail("not f32 or bf16 in the order NCHW");
+    *to = {type, {n, c, h, w}};
     return 0;
 }
 extern "C" Status cudnnCreateFilterDescriptor(Four **made) { return *made = new Four(), 0; }
@@ -310,6 +329,7 @@ extern "C" Status cudnnFindConvolutionBackwardFilterAlgorithm(Handle, Four *, Fo
 template <class F>
 static void products(const Four &x, const Four &w, const Four &y, const Rule &rule, F f) {
     auto [n, inputs, height, width] = x.size;
+    if (w.type != x.type || y.type != x.type) fail("elements of two types");
     int outputs = w.size[0], side = w.size[2];
     bool fits = w.size[1] == inputs && w.size[3] == side && y.size[0] == n && y.size[1] == outputs &&
                 y.size[2] == height && y.size[3] == width && rule.pad == side / 2;
@@ -338,34 +358,98 @@ static void prepare(const char *name, int algorithm, void *workspace, size_t byt
     memset(workspace, 0xFF, bytes);
 }
 
-static void write(const std::vector<double> &from, void *to) {
-    for (size_t i = 0; i < from.size(); ++i) ((float *)to)[i] = (float)from[i];
+static void write(const Four &as, const std::vector<double> &from, void *to) {
+    for (size_t i = 0; i < from.size(); ++i) {
+        uint32 bits = __float_as_uint((float)from[i]);
+        if (as.type == BF16) {
+            ((uint16 *)to)[i] = (bits + 0x7FFF + (bits >> 16 & 1)) >> 16;
+        } else {
+            ((float *)to)[i] = (float)from[i];
+        }
+    }
 }
 
-extern "C" Status cudnnConvolutionForward(Handle, const float *alpha, Four *xd, const float *x, Four *wd, const float *w,
+extern "C" Status cudnnConvolutionForward(Handle, const float *alpha, Four *xd, const void *x, Four *wd, const void *w,
                                           Rule *rule, int algorithm, void *workspace, size_t bytes, const float *beta,
-                                          Four *yd, float *y) {
+                                          Four *yd, void *y) {
     prepare("cuDNN forward", algorithm, workspace, bytes, *alpha, *beta);
     inside((uint64_t)x, xd->bytes(), "cuDNN"), inside((uint64_t)w, wd->bytes(), "cuDNN"), inside((uint64_t)y, yd->bytes(), "cuDNN");
-    std::vector<double> sums(yd->bytes() / sizeof(float));
-    products(*xd, *wd, *yd, *rule, [&](int i, int j, int k) { sums[k] += (double)x[i] * w[j]; });
-    return write(sums, y), 0;
+    std::vector<double> sums(yd->elements());
+    products(*xd, *wd, *yd, *rule, [&](int i, int j, int k) { sums[k] += xd->get(x, i) * wd->get(w, j); });
+    return write(*yd, sums, y), 0;
 }
-extern "C" Status cudnnConvolutionBackwardData(Handle, const float *alpha, Four *wd, const float *w, Four *yd,
-                                               const float *dy, Rule *rule, int algorithm, void *workspace, size_t bytes,
-                                               const float *beta, Four *xd, float *dx) {
+extern "C" Status cudnnConvolutionBackwardData(Handle, const float *alpha, Four *wd, const void *w, Four *yd,
+                                               const void *dy, Rule *rule, int algorithm, void *workspace, size_t bytes,
+                                               const float *beta, Four *xd, void *dx) {
     prepare("cuDNN backward data", algorithm, workspace, bytes, *alpha, *beta);
     inside((uint64_t)dx, xd->bytes(), "cuDNN"), inside((uint64_t)w, wd->bytes(), "cuDNN"), inside((uint64_t)dy, yd->bytes(), "cuDNN");
-    std::vector<double> sums(xd->bytes() / sizeof(float));
-    products(*xd, *wd, *yd, *rule, [&](int i, int j, int k) { sums[i] += (double)dy[k] * w[j]; });
-    return write(sums, dx), 0;
+    std::vector<double> sums(xd->elements());
+    products(*xd, *wd, *yd, *rule, [&](int i, int j, int k) { sums[i] += yd->get(dy, k) * wd->get(w, j); });
+    return write(*xd, sums, dx), 0;
 }
-extern "C" Status cudnnConvolutionBackwardFilter(Handle, const float *alpha, Four *xd, const float *x, Four *yd,
-                                                 const float *dy, Rule *rule, int algorithm, void *workspace,
-                                                 size_t bytes, const float *beta, Four *wd, float *dw) {
+extern "C" Status cudnnConvolutionBackwardFilter(Handle, const float *alpha, Four *xd, const void *x, Four *yd,
+                                                 const void *dy, Rule *rule, int algorithm, void *workspace,
+                                                 size_t bytes, const float *beta, Four *wd, void *dw) {
     prepare("cuDNN backward filter", algorithm, workspace, bytes, *alpha, *beta);
     inside((uint64_t)x, xd->bytes(), "cuDNN"), inside((uint64_t)dw, wd->bytes(), "cuDNN"), inside((uint64_t)dy, yd->bytes(), "cuDNN");
-    std::vector<double> sums(wd->bytes() / sizeof(float));
-    products(*xd, *wd, *yd, *rule, [&](int i, int j, int k) { sums[j] += (double)x[i] * dy[k]; });
-    return write(sums, dw), 0;
+    std::vector<double> sums(wd->elements());
+    products(*xd, *wd, *yd, *rule, [&](int i, int j, int k) { sums[j] += xd->get(x, i) * yd->get(dy, k); });
+    return write(*wd, sums, dw), 0;
 }
+
+// ----------------------------------------------------------------------------------------- NCCL
+
+// Processes on this machine that share a file: how many have come by so far, then room for each one's values.
+struct Meeting {
+    volatile long arrived;
+    float values[];
+};
+struct Peers {
+    Meeting *meeting;
+    long rounds;
+    int count, rank;
+
+    // Waits until all have come.
+    void meet() {
+        __sync_fetch_and_add(&meeting->arrived, 1);
+        for (++rounds; __sync_fetch_and_add(&meeting->arrived, 0) < rounds * count;) sched_yield();
+    }
+};
+struct Id {
+    char path[128];
+};
+static const size_t MEETING = (size_t)1 << 30;
+
+extern "C" Status ncclGetUniqueId(Id *id) {
+    strcpy(id->path, "/tmp/stand_in_XXXXXX");
+    int file = mkstemp(id->path);
+    if (file < 0 || ftruncate(file, MEETING) != 0 || close(file) != 0) fail("no file to meet at");
+    return 0;
+}
+extern "C" Status ncclCommInitRank(Peers **made, int count, Id id, int rank) {
+    int file = open(id.path, O_RDWR);
+    void *shared = mmap(nullptr, MEETING, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
+    if (file < 0 || shared == MAP_FAILED) fail("no file to meet at");
+    *made = new Peers{(Meeting *)shared, 0, count, rank};
+    (*made)->meet();
+    // All have it open: it needs no name any more.
+    if (rank == 0) unlink(id.path);
+    return 0;
+}
+extern "C" Status ncclAllReduce(const float *from, float *to, size_t n, int type, int sum, Peers *peers, Handle) {
+    if (type != 7 || sum != 0) fail("not a sum of f32");
+    if (sizeof(Meeting) + n * peers->count * sizeof(float) > MEETING) fail("no room to sum");
+    inside((uint64_t)from, n * sizeof(float), "NCCL"), inside((uint64_t)to, n * sizeof(float), "NCCL");
+    count("NCCL sum");
+    float *values = peers->meeting->values;
+    memcpy(values + n * peers->rank, from, n * sizeof(float));
+    peers->meet();
+    memcpy(to, values, n * sizeof(float));
+    for (int rank = 1; rank < peers->count; ++rank)
+        for (size_t i = 0; i < n; ++i) to[i] += values[n * rank + i];
+    // Nobody writes before all have read.
+    peers->meet();
+    return 0;
+}
+extern "C" Status ncclCommAbort(Peers *peers) { return munmap(peers->meeting, MEETING), delete peers, 0; }
+extern "C" const char *ncclGetErrorString(Status) { return "stand-in"; }

@@ -71,7 +71,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let checkpoints =
         args.checkpoint.iter().map(|path| Checkpoint::load(path)).collect::<Result<Vec<_>, _>>()?;
     let info = common_info(&checkpoints)?;
-    let device = args.device.open(Some(Precision::F32))?;
+    let device = args.device.open(Some(Precision::F32), 0)?;
     let nets = checkpoints.iter().map(|own| own.network(&device)).collect::<Result<Vec<_>, _>>()?;
     let contract = info.config.input.contract();
     let decoding = info.config.decoding();

@@ -1,10 +1,12 @@
 //! `host-train train`.
 
 use super::device::Place;
-use crate::parallel;
+use crate::network::cuda::Precision;
+use crate::parallel::Met;
 use crate::training::config::Source;
 use crate::training::{self, Checkpoint, Config, Control, Ending, LAST, Outcome};
 use anyhow::{Context, bail};
+use candle_core::Device;
 use clap::ArgGroup;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -50,8 +52,9 @@ pub struct Args {
     /// Start from the weights of this checkpoint, instead of the configuration's `init_from`.
     #[arg(long, value_name = "FILE")]
     init_from: Option<PathBuf>,
-    /// Where to compute: cpu, cuda or cuda:N, the GPU with that number. The configuration's
-    /// `precision` says how a GPU multiplies.
+    /// Where to compute: cpu, cuda or cuda:N, the GPU with that number. Of several processes `cuda`
+    /// gives each the GPU of its LOCAL_RANK. The configuration's `precision` says how a GPU
+    /// multiplies.
     #[arg(long, value_name = "DEVICE", default_value = "cpu")]
     device: Place,
     /// Stop with a checkpoint after this many minutes of wall time.
@@ -67,12 +70,15 @@ pub struct Args {
 /// # Errors
 /// Whatever stopped it, with the file it stopped at.
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let control = Control {
-        stop: stop_on_ctrl_c()?,
-        peers: parallel::from_environment()?.into(),
-        ..limits(args.max_minutes, args.max_steps)?
+    let stop = stop_on_ctrl_c()?;
+    let limits = limits(args.max_minutes, args.max_steps)?;
+    let met = Met::from_environment()?;
+    let ready = |precision: Option<Precision>| -> anyhow::Result<(Device, Control)> {
+        let device = args.device.open(precision, met.local_rank())?;
+        let peers = met.with(&device)?.into();
+        Ok((device, Control { stop, peers, ..limits }))
     };
-    let outcome = match &args.resume {
+    let (outcome, leads) = match &args.resume {
         Some(folder) => {
             let checkpoint = Checkpoint::load(&folder.join(LAST))?;
             let change = |config: &mut Config| {
@@ -80,16 +86,18 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
                 config.out.clone_from(folder);
                 config.epochs = args.epochs.unwrap_or(config.epochs);
             };
-            let device = args.device.open(checkpoint.info().config.precision)?;
-            training::resume(&checkpoint, change, &control, &device)?
+            let (device, control) = ready(checkpoint.info().config.precision)?;
+            let outcome = training::resume(&checkpoint, change, &control, &device)?;
+            (outcome, control.peers.rank() == 0)
         }
         None => {
             let config = configuration(&args)?;
-            let device = args.device.open(config.precision)?;
-            training::run(config, &control, &device)?
+            let (device, control) = ready(config.precision)?;
+            let outcome = training::run(config, &control, &device)?;
+            (outcome, control.peers.rank() == 0)
         }
     };
-    if control.peers.rank() == 0 {
+    if leads {
         report(&outcome);
     }
     Ok(ExitCode::SUCCESS)

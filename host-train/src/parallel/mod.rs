@@ -1,6 +1,7 @@
 //! Data parallel training: several processes, each with its share of every batch, that step as one.
 //!
-//! [`from_environment`] says who this process is and joins the others; on its own it is [`Alone`].
+//! [`Met::from_environment`] says who this process is and finds the others, and [`Met::with`] joins them
+//! for the device at hand: over TCP, and the GPUs by NCCL. On its own a process is [`Alone`].
 //!
 //! - **Batches.** The configured batch is that of all processes together; each takes every
 //!   [`Peers::count`]-th example of it ([`Batches::part`](crate::dataset::batches::Batches::part)).
@@ -15,16 +16,18 @@
 //! - **Endings.** A limit reached or Ctrl-C pressed in any process stops all after the same step.
 
 mod environment;
+mod nccl;
 mod tcp;
 #[cfg(test)]
 mod tests;
 mod wire;
 
 pub use environment::Place;
+pub use nccl::NcclPeers;
 pub use tcp::TcpPeers;
 
 use crate::gradients::Gradients;
-use candle_core::Var;
+use candle_core::{Device, Var};
 use std::fmt::Debug;
 use std::time::Duration;
 
@@ -74,6 +77,14 @@ pub enum PeersError {
     /// The first process has given up, and says why.
     #[error("data parallel: the process of rank 0 has given up: {0}")]
     Abandoned(String),
+    /// NCCL is missing on the machine of this rank, or does not work there.
+    #[error("data parallel: the process of rank {rank}: {what}")]
+    Nccl {
+        /// Which process.
+        rank: usize,
+        /// What is wrong.
+        what: String,
+    },
     /// The tensor library failed.
     #[error("data parallel: {0}")]
     Tensor(#[from] candle_core::Error),
@@ -176,16 +187,44 @@ pub trait Peers: Debug {
     }
 }
 
-/// The processes that this one's environment speaks of: [`Alone`] when it speaks of none.
-///
-/// # Errors
-/// The environment is not clear, or the others are not found in time.
-pub fn from_environment() -> Result<Box<dyn Peers>, PeersError> {
-    let place = Place::read(|name| std::env::var(name).ok())?;
-    if place.count == 1 {
-        return Ok(Box::new(Alone));
+/// The processes that this one's environment speaks of. They have found each other before any of them
+/// has a device, so that a process whose GPU cannot be used is missed at once.
+#[derive(Debug)]
+pub struct Met {
+    place: Place,
+    /// `None`: there are no others.
+    others: Option<TcpPeers>,
+}
+
+impl Met {
+    /// Waits until all have found each other.
+    ///
+    /// # Errors
+    /// The environment is not clear, or the others are not found in time.
+    pub fn from_environment() -> Result<Self, PeersError> {
+        let place = Place::read(|name| std::env::var(name).ok())?;
+        let others = if place.count == 1 { None } else { Some(TcpPeers::meet(&place)?) };
+        Ok(Self { place, others })
     }
-    Ok(Box::new(TcpPeers::meet(&place)?))
+
+    /// Which of the processes on its machine this one is, from 0: the number of its GPU.
+    #[must_use]
+    pub fn local_rank(&self) -> usize {
+        self.place.local_rank
+    }
+
+    /// The processes at work on their devices, `device` being this one's.
+    ///
+    /// # Errors
+    /// Some compute on a GPU and some do not; failures of [`NcclPeers::join`].
+    pub fn with(self, device: &Device) -> Result<Box<dyn Peers>, PeersError> {
+        let Some(others) = self.others else { return Ok(Box::new(Alone)) };
+        others.same("kind of device", if device.is_cuda() { "cuda" } else { "cpu" })?;
+        if device.is_cuda() {
+            return Ok(Box::new(NcclPeers::join(others, device)?));
+        }
+        Ok(Box::new(others))
+    }
 }
 
 /// One process on its own.

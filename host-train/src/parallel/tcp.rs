@@ -80,7 +80,7 @@ impl TcpPeers {
     }
 
     /// The shape of every gradient that any process has.
-    fn shapes(&self, own: &Gradients) -> Result<Vec<Option<Shape>>, PeersError> {
+    pub(super) fn shapes(&self, own: &Gradients) -> Result<Vec<Option<Shape>>, PeersError> {
         let mut shapes: Vec<Option<Shape>> = vec![None; own.len()];
         for (rank, told) in self.exchange(&describe(own))?.iter().enumerate() {
             let theirs = understand(told).filter(|theirs| theirs.len() == shapes.len());

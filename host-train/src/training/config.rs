@@ -36,8 +36,8 @@ pub struct Config {
     pub epochs: u64,
     /// Images a step.
     pub batch: usize,
-    /// How a GPU multiplies, `tf32` or `f32`; absent: `tf32`. The CPU computes in `f32` and refuses
-    /// the other.
+    /// How a GPU multiplies, `tf32`, `f32` or `bf16`; absent: `tf32`. The CPU computes in `f32` and
+    /// refuses the others.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub precision: Option<Precision>,
     /// How the tasks share the weights.

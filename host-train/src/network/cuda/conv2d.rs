@@ -1,4 +1,4 @@
-//! Convolution by cuDNN.
+//! Convolution by cuDNN, in bf16 with a rounding kernel before and after it.
 // Addresses for cuDNN; see below.
 #![allow(unsafe_code)]
 
@@ -36,15 +36,59 @@ impl Sizes {
     }
 }
 
+/// What cuDNN reads: elements where they are, or their copy in bf16.
+struct Factor {
+    at: u64,
+    /// Holds what is at `at`.
+    _copy: Option<CudaSlice<u16>>,
+}
+
+impl Factor {
+    /// Of the `n` elements at an address.
+    fn new(gpu: &Gpu, at: u64, n: usize) -> Result<Self> {
+        if !gpu.cudnn.in_bf16() {
+            return Ok(Self { at, _copy: None });
+        }
+        let copy = gpu.room(n)?;
+        let arguments = [Address(gpu.address(&copy)), Address(at), count(n)?];
+        gpu.run("to_bf16", (n.div_ceil(SPAN), 1), &arguments)?;
+        Ok(Self { at: gpu.address(&copy), _copy: Some(copy) })
+    }
+
+    fn of(gpu: &Gpu, tensor: &Tensor) -> Result<Self> {
+        Self::new(gpu, gpu.of(tensor)?, tensor.elem_count())
+    }
+}
+
+/// The `n` elements that cuDNN writes to an address, which `write` is given with the workspace's.
+fn product(
+    gpu: &Gpu,
+    n: usize,
+    workspace: usize,
+    write: impl FnOnce(u64, u64) -> Result<()>,
+) -> Result<CudaSlice<f32>> {
+    let y = gpu.room(n)?;
+    if !gpu.cudnn.in_bf16() {
+        gpu.with_workspace(workspace, |workspace| write(gpu.address(&y), workspace))??;
+        return Ok(y);
+    }
+    let rounded = gpu.room::<u16>(n)?;
+    gpu.with_workspace(workspace, |workspace| write(gpu.address(&rounded), workspace))??;
+    let arguments = [Address(gpu.address(&y)), Address(gpu.address(&rounded)), count(n)?];
+    gpu.run("from_bf16", (n.div_ceil(SPAN), 1), &arguments)?;
+    Ok(y)
+}
+
 fn forward(gpu: &Gpu, sizes: Sizes, x: u64, weight: u64) -> Result<CudaSlice<f32>> {
-    let y = gpu.room(sizes.batch * sizes.outputs * sizes.plane())?;
+    let Sizes { batch, inputs, outputs, kernel, .. } = sizes;
     let plan = gpu.cudnn.plan(sizes)?;
     let way = plan.forward(&gpu.cudnn)?;
-    gpu.with_workspace(way.workspace, |workspace| {
+    let x = Factor::new(gpu, x, batch * inputs * sizes.plane())?;
+    let weight = Factor::new(gpu, weight, outputs * inputs * kernel * kernel)?;
+    product(gpu, batch * outputs * sizes.plane(), way.workspace, |y, workspace| {
         // SAFETY: x, weight and y have the sizes that the plan was made for.
-        unsafe { plan.run_forward(&gpu.cudnn, way, [x, weight, gpu.address(&y), workspace]) }
-    })??;
-    Ok(y)
+        unsafe { plan.run_forward(&gpu.cudnn, way, [x.at, weight.at, y, workspace]) }
+    })
 }
 
 /// Gradients of x, where something before it can use it, and of the weight.
@@ -55,26 +99,26 @@ fn backward(
     gradient: &Tensor,
 ) -> Result<(Option<Tensor>, Tensor)> {
     let plan = gpu.cudnn.plan(sizes(x.shape(), weight.shape())?)?;
-    let (from_x, from_weight, from_y) = (gpu.of(x)?, gpu.of(weight)?, gpu.of(gradient)?);
+    let from_y = Factor::of(gpu, gradient)?;
     let to_x = if x.track_op() {
-        let to_x = gpu.room(x.elem_count())?;
         let way = plan.to_input(&gpu.cudnn)?;
-        gpu.with_workspace(way.workspace, |workspace| {
-            let at = [from_weight, from_y, gpu.address(&to_x), workspace];
+        let from_weight = Factor::of(gpu, weight)?;
+        let to_x = product(gpu, x.elem_count(), way.workspace, |to_x, workspace| {
+            let at = [from_weight.at, from_y.at, to_x, workspace];
             // SAFETY: weight, gradient and result have the sizes that the plan was made for.
             unsafe { plan.run_to_input(&gpu.cudnn, way, at) }
-        })??;
+        })?;
         Some(gpu.tensor(to_x, x.shape()))
     } else {
         None
     };
-    let to_weight = gpu.room(weight.elem_count())?;
     let way = plan.to_weight(&gpu.cudnn)?;
-    gpu.with_workspace(way.workspace, |workspace| {
-        let at = [from_x, from_y, gpu.address(&to_weight), workspace];
+    let from_x = Factor::of(gpu, x)?;
+    let to_weight = product(gpu, weight.elem_count(), way.workspace, |to_weight, workspace| {
+        let at = [from_x.at, from_y.at, to_weight, workspace];
         // SAFETY: x, gradient and result have the sizes that the plan was made for.
         unsafe { plan.run_to_weight(&gpu.cudnn, way, at) }
-    })??;
+    })?;
     Ok((to_x, gpu.tensor(to_weight, weight.shape())))
 }
 

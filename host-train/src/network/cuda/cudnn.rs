@@ -11,6 +11,7 @@ use std::cell::{OnceCell, RefCell};
 use std::collections::HashMap;
 use std::ffi::{c_int, c_void};
 use std::rc::Rc;
+use sys::cudnnDataType_t as Element;
 use sys::cudnnDeterminism_t::CUDNN_DETERMINISTIC;
 use sys::cudnnMathType_t as Math;
 
@@ -48,12 +49,17 @@ impl Cudnn {
         Ok(Self { plans: RefCell::default(), handle, precision })
     }
 
+    /// Whether maps and weights are handed over, and come back, in bf16.
+    pub(super) fn in_bf16(&self) -> bool {
+        self.precision == Precision::Bf16
+    }
+
     /// What is known of the convolutions of these sizes.
     pub(super) fn plan(&self, sizes: Sizes) -> Result<Rc<Plan>> {
         if let Some(plan) = self.plans.borrow().get(&sizes) {
             return Ok(plan.clone());
         }
-        let plan = Rc::new(Plan::new(sizes)?);
+        let plan = Rc::new(Plan::new(sizes, self.precision)?);
         self.plans.borrow_mut().insert(sizes, plan.clone());
         Ok(plan)
     }
@@ -87,13 +93,17 @@ fn scalar(value: &f32) -> *const c_void {
 }
 
 impl Plan {
-    fn new(sizes: Sizes) -> Result<Self> {
+    fn new(sizes: Sizes, precision: Precision) -> Result<Self> {
         let Sizes { batch, inputs, outputs, height, width, kernel } = sizes;
+        let element = match precision {
+            Precision::Bf16 => Element::CUDNN_DATA_BFLOAT16,
+            Precision::Tf32 | Precision::F32 => Element::CUDNN_DATA_FLOAT,
+        };
         Ok(Self {
             sizes,
-            x: Maps::new([batch, inputs, height, width])?,
-            y: Maps::new([batch, outputs, height, width])?,
-            weight: Filter::new([outputs, inputs, kernel, kernel])?,
+            x: Maps::new(element, [batch, inputs, height, width])?,
+            y: Maps::new(element, [batch, outputs, height, width])?,
+            weight: Filter::new(element, [outputs, inputs, kernel, kernel])?,
             forward: OnceCell::new(),
             to_input: OnceCell::new(),
             to_weight: OnceCell::new(),
@@ -197,7 +207,7 @@ impl Plan {
     /// Queues y = x * weight.
     ///
     /// # Safety
-    /// Addresses of as many `f32` as the sizes say, and of the way's workspace.
+    /// Addresses of as many elements (`f32`; bf16 where [`Cudnn::in_bf16`]) as the sizes say, and of the way's workspace.
     pub(super) unsafe fn run_forward(
         &self,
         on: &Cudnn,
@@ -331,14 +341,13 @@ impl Drop for Handle {
     }
 }
 
-/// Describes contiguous `f32` maps (B, C, H, W).
+/// Describes contiguous maps (B, C, H, W).
 struct Maps(sys::cudnnTensorDescriptor_t);
 
 impl Maps {
-    fn new(sizes: [usize; 4]) -> Result<Self> {
+    fn new(element: Element, sizes: [usize; 4]) -> Result<Self> {
         let made = Self(result::create_tensor_descriptor().map_err(Error::wrap)?);
         let order = sys::cudnnTensorFormat_t::CUDNN_TENSOR_NCHW;
-        let element = sys::cudnnDataType_t::CUDNN_DATA_FLOAT;
         // SAFETY: the descriptor has just been made.
         unsafe { result::set_tensor4d_descriptor(made.0, order, element, integers(sizes)?) }
             .map_err(Error::wrap)?;
@@ -353,14 +362,13 @@ impl Drop for Maps {
     }
 }
 
-/// Describes a contiguous `f32` weight (O, I, K, K).
+/// Describes a contiguous weight (O, I, K, K).
 struct Filter(sys::cudnnFilterDescriptor_t);
 
 impl Filter {
-    fn new(sizes: [usize; 4]) -> Result<Self> {
+    fn new(element: Element, sizes: [usize; 4]) -> Result<Self> {
         let made = Self(result::create_filter_descriptor().map_err(Error::wrap)?);
         let order = sys::cudnnTensorFormat_t::CUDNN_TENSOR_NCHW;
-        let element = sys::cudnnDataType_t::CUDNN_DATA_FLOAT;
         // SAFETY: the descriptor has just been made.
         unsafe { result::set_filter4d_descriptor(made.0, element, order, integers(sizes)?) }
             .map_err(Error::wrap)?;
@@ -384,7 +392,8 @@ impl Rule {
         let [pad, ..] = integers([kernel / 2, 0, 0, 0])?;
         // What deep learning calls a convolution does not turn the kernel.
         let mode = sys::cudnnConvolutionMode_t::CUDNN_CROSS_CORRELATION;
-        let element = sys::cudnnDataType_t::CUDNN_DATA_FLOAT;
+        // Sums are `f32` in every precision.
+        let element = Element::CUDNN_DATA_FLOAT;
         // SAFETY: the descriptor has just been made.
         unsafe {
             result::set_convolution2d_descriptor(made.0, pad, pad, 1, 1, 1, 1, mode, element)
@@ -394,6 +403,7 @@ impl Rule {
             // TF32 where there is any, else f32.
             Precision::Tf32 => Math::CUDNN_DEFAULT_MATH,
             Precision::F32 => Math::CUDNN_FMA_MATH,
+            Precision::Bf16 => Math::CUDNN_TENSOR_OP_MATH,
         })?;
         Ok(made)
     }
@@ -401,7 +411,7 @@ impl Rule {
     /// Takes over the kind of multiplication that an algorithm was timed with.
     fn narrow(&self, math: Math, precision: Precision) -> Result<()> {
         match precision {
-            Precision::Tf32 => self.multiply(math),
+            Precision::Tf32 | Precision::Bf16 => self.multiply(math),
             Precision::F32 => Ok(()),
         }
     }

@@ -90,9 +90,20 @@ pub(crate) fn device(
     // SAFETY: all work goes to the device's one stream, so no buffer needs events to order its uses.
     unsafe { cuda.disable_event_tracking() };
     keep_memory(cuda).map_err(open)?;
+    has(cuda, precision).map_err(open)?;
     PRECISIONS.lock().unwrap_or_else(PoisonError::into_inner).push((cuda.id(), precision));
     gpu(&device).map_err(open)?;
     Ok(device)
+}
+
+/// Whether the device computes in this precision.
+fn has(device: &CudaDevice, precision: Precision) -> Result<()> {
+    let stream = device.cuda_stream();
+    let (major, minor) = stream.context().compute_capability().map_err(Error::wrap)?;
+    if precision == Precision::Bf16 && major < 8 {
+        candle_core::bail!("bf16 needs compute capability 8.0, this GPU has {major}.{minor}");
+    }
+    Ok(())
 }
 
 /// Tells the driver's pool to keep what is given back: a step asks for the same buffers again, and

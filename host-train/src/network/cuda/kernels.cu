@@ -14,6 +14,7 @@
 // Elements a block of the reductions takes.
 #define STRETCH 8192
 
+typedef unsigned short uint16;
 typedef unsigned int uint32;
 typedef unsigned long long uint64;
 
@@ -512,6 +513,27 @@ extern "C" __global__ void loss_grad(float *__restrict__ to_logits,
             slope *= scale;
         }
         to_logits[image + i] = slope;
+    }
+}
+
+// ----------------------------------------------------------------------------------------- bf16
+
+// x counts runs of SPAN of n elements: the nearest bf16 as its 16 bits, of two as near the even one; NaN
+// stays NaN.
+extern "C" __global__ void to_bf16(uint16 *__restrict__ y, const float *__restrict__ x, uint32 n) {
+    for (uint32 k = 0, i = blockIdx.x * SPAN + threadIdx.x; k < SPAN / THREADS; ++k, i += THREADS) {
+        if (i >= n) break;
+        uint32 bits = __float_as_uint(x[i]);
+        uint32 rounded = (bits + 0x7FFFu + (bits >> 16 & 1u)) >> 16;
+        y[i] = x[i] == x[i] ? (uint16)rounded : (uint16)0x7FFF;
+    }
+}
+
+// The same grid: exact.
+extern "C" __global__ void from_bf16(float *__restrict__ y, const uint16 *__restrict__ x, uint32 n) {
+    for (uint32 k = 0, i = blockIdx.x * SPAN + threadIdx.x; k < SPAN / THREADS; ++k, i += THREADS) {
+        if (i >= n) break;
+        y[i] = __uint_as_float((uint32)x[i] << 16);
     }
 }
 

@@ -26,6 +26,8 @@ mod joint;
 #[cfg(feature = "cuda")]
 mod loss;
 #[cfg(feature = "cuda")]
+mod nccl;
+#[cfg(feature = "cuda")]
 mod norm;
 #[cfg(feature = "cuda")]
 mod pool;
@@ -35,7 +37,8 @@ pub(crate) use absent::*;
 #[cfg(feature = "cuda")]
 pub(crate) use {
     adam::Moments, conv2d::conv2d, gpu::device, joint::upsample_concat, loss::masked_loss,
-    norm::conv_norm_relu, pool::global_max, pool::max_pool,
+    nccl::Id as NcclId, nccl::Nccl, nccl::Together, norm::conv_norm_relu, pool::global_max,
+    pool::max_pool,
 };
 
 use super::layers::batch_norm::BatchNorm;
@@ -53,6 +56,9 @@ pub enum Precision {
     Tf32,
     /// Full `f32` throughout.
     F32,
+    /// Convolutions are given bf16 (7 bits of fraction) and add in `f32`; what comes out is rounded to
+    /// bf16 as well. Weights, normalisation, losses and Adam stay `f32`. Needs Ampere's generation.
+    Bf16,
 }
 
 /// Why a device cannot be used.
