@@ -97,6 +97,9 @@ impl Bundle {
         let bytes = read_limited(path)?;
         let engine_error = |source| BundleError::Engine { path: path.to_path_buf(), source };
         let parsed = ParsedModel::parse(&bytes).map_err(engine_error)?;
+        let sha256 = sha256_hex(&bytes);
+        // Gone before the network is prepared: a full-size file is as large as its packed weights.
+        drop(bytes);
         let text = parsed
             .metadata(METADATA_KEY)
             .ok_or_else(|| BundleError::NoManifest { path: path.to_path_buf() })?;
@@ -104,7 +107,7 @@ impl Bundle {
             .map_err(|source| BundleError::Manifest { path: path.to_path_buf(), source })?;
         let engine = Engine::new(&parsed, manifest.input.side, &manifest.outputs, options)
             .map_err(engine_error)?;
-        Ok(Self { manifest, sha256: sha256_hex(&bytes), engine })
+        Ok(Self { manifest, sha256, engine })
     }
 }
 
