@@ -9,8 +9,7 @@ use std::path::{Path, PathBuf};
 
 use glaucoma_common::manifest::{METADATA_KEY, Manifest, ManifestError};
 use glaucoma_common::photo::sha256_hex;
-
-use crate::engine::{Engine, EngineError, ParsedModel};
+use glaucoma_engine::{Engine, EngineError, Options, ParsedModel};
 
 /// The largest bundle that is read: three times the paper's full-size network in `f32`.
 pub const MAX_BYTES: u64 = 256 * 1024 * 1024;
@@ -90,22 +89,25 @@ pub struct Bundle {
 }
 
 impl Bundle {
-    /// Reads, checks and prepares the bundle in the file `path`.
+    /// Reads, checks and prepares the bundle in the file `path`, to run as `options` say.
     ///
     /// # Errors
     /// A [`BundleError`] that names the file and the step.
-    pub fn open(path: &Path) -> Result<Self, BundleError> {
+    pub fn open(path: &Path, options: &Options) -> Result<Self, BundleError> {
         let bytes = read_limited(path)?;
         let engine_error = |source| BundleError::Engine { path: path.to_path_buf(), source };
         let parsed = ParsedModel::parse(&bytes).map_err(engine_error)?;
+        let sha256 = sha256_hex(&bytes);
+        // Gone before the network is prepared: a full-size file is as large as its packed weights.
+        drop(bytes);
         let text = parsed
             .metadata(METADATA_KEY)
             .ok_or_else(|| BundleError::NoManifest { path: path.to_path_buf() })?;
         let manifest = Manifest::from_json(&text)
             .map_err(|source| BundleError::Manifest { path: path.to_path_buf(), source })?;
-        let engine =
-            Engine::new(parsed, manifest.input.side, &manifest.outputs).map_err(engine_error)?;
-        Ok(Self { manifest, sha256: sha256_hex(&bytes), engine })
+        let engine = Engine::new(&parsed, manifest.input.side, &manifest.outputs, options)
+            .map_err(engine_error)?;
+        Ok(Self { manifest, sha256, engine })
     }
 }
 

@@ -13,10 +13,10 @@ use glaucoma_common::preprocess::{
 };
 use glaucoma_common::reading::{Reading, read};
 use glaucoma_common::risk::{Risk, fuse};
+use glaucoma_engine::EngineError;
 use serde::Serialize;
 
 use crate::bundle::Bundle;
-use crate::engine::EngineError;
 use crate::quality::{Reason, judge, measure};
 
 /// What came of one photograph.

@@ -3,7 +3,6 @@
 pub mod bundle;
 pub mod cli;
 pub mod display;
-pub mod engine;
 pub mod exam;
 pub mod quality;
 pub mod report;

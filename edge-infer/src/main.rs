@@ -4,7 +4,6 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use edge_infer::cli::{self, Cli, Command, Completion};
-use edge_infer::engine;
 
 /// Something was refused or failed; also the code clap gives a wrong command line.
 const FAILED: u8 = 2;
@@ -39,10 +38,11 @@ fn whole_message(error: &anyhow::Error) -> String {
     })
 }
 
-/// Errors, or what `RUST_LOG` asks for.
+/// Warnings of our own, errors of all, or what `RUST_LOG` asks for.
 fn log_to_stderr() {
-    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("error"));
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| {
+        tracing_subscriber::EnvFilter::new("error,edge_infer=warn,glaucoma_engine=warn")
+    });
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
 }
 
@@ -50,7 +50,7 @@ fn log_to_stderr() {
 fn leave_engine_panics_to_their_errors() {
     let default = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
-        if engine::panics_become_errors() {
+        if glaucoma_engine::panics_become_errors() {
             tracing::debug!(%panic, "panic inside the inference library");
         } else {
             default(panic);

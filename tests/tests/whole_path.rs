@@ -7,6 +7,7 @@ use edge_infer::bundle::Bundle;
 use glaucoma_common::photo::{Limits, decode};
 use glaucoma_common::preprocess::{prepare, to_input};
 use glaucoma_common::reading::NetworkOutput;
+use glaucoma_engine::Options;
 use glaucoma_tests::program;
 use host_train::evaluation::predict;
 use host_train::training::Checkpoint;
@@ -93,7 +94,7 @@ fn two_steps_of_training_reach_the_device_unchanged() {
     let photos = photographs(&at("phantoms/test/images"));
     assert_eq!(photos.len(), 6);
     let network = Checkpoint::load(&last).unwrap().network(&Device::Cpu).unwrap();
-    let bundle = Bundle::open(&model).unwrap();
+    let bundle = Bundle::open(&model, &Options::default()).unwrap();
     for path in &photos {
         let photo = decode(&std::fs::read(path).unwrap(), &Limits::default()).unwrap();
         let prepared = prepare(&photo.pixels, &bundle.manifest.input).unwrap();

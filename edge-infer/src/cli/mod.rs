@@ -1,5 +1,6 @@
 //! The command line: one file a subcommand, each thin.
 
+pub mod engine;
 pub mod screen;
 
 use clap::{Parser, Subcommand};

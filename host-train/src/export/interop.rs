@@ -2,12 +2,13 @@
 
 #![allow(clippy::unwrap_used)]
 
-use super::calibrate::{Clipping, observe};
+use super::calibrate::observe;
 use super::engine::Engine;
 use super::fold::fold;
-use super::onnx::{Graph, encode};
-use super::quantize::{Levels, Scheme, quantize};
+use super::onnx::{Graph, Numbers, encode};
+use super::quantize::{Scheme, quantize};
 use super::testing::{photograph, random_network};
+use crate::network::grid::{Clipping, Levels};
 use glaucoma_common::manifest::METADATA_KEY;
 use glaucoma_common::preprocess::to_input;
 use glaucoma_common::reading::NetworkOutput;
@@ -40,13 +41,14 @@ fn onnx_checker_and_onnxruntime_agree() {
     let folder = folder.path();
     std::fs::write(folder.join("input.f32"), bytes(&to_input(&photographs[0], SCALE))).unwrap();
     let network = fold(&random_network(8, 5)).unwrap();
-    let graph = Graph { network: &network, side: SIDE, quantization: None, extra_outputs: &[] };
+    let graph = Graph { network: &network, side: SIDE, numbers: Numbers::F32, extra_outputs: &[] };
     write(folder, "f32", &graph, &photographs[0]);
     let observed = observe(&network, SIDE, SCALE, &photographs).unwrap();
     for (name, levels) in [("int8_half", Levels::Half), ("int8_full", Levels::Full)] {
-        let scheme = Scheme { levels, clipping: Clipping::LeastSquares };
-        let quantization = quantize(&network, &observed, scheme).unwrap();
-        let graph = Graph { quantization: Some(&quantization), ..graph };
+        let scheme = Scheme::uniform(&observed, levels, Clipping::LeastSquares);
+        let scales = scheme.scales(&observed).unwrap();
+        let quantization = quantize(&network, levels, &scales).unwrap();
+        let graph = Graph { numbers: Numbers::Int8(&quantization), ..graph };
         write(folder, name, &graph, &photographs[0]);
     }
     let python = std::env::var("PYTHON").unwrap_or_else(|_| "python3".into());

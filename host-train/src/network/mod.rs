@@ -1,8 +1,10 @@
 //! The multi-task U-Net: what it predicts, how it is shaped, and how it is asked.
 
 pub mod cuda;
+pub mod grid;
 pub mod layers;
 pub mod pretrained;
+pub mod quantize_aware;
 pub mod unet;
 pub mod vgg;
 
@@ -174,6 +176,11 @@ pub enum NetworkError {
     /// The images are not (B, 3, H, W) with sides that are positive multiples of 16.
     #[error("images are {0:?}, must be (batch, 3, height, width) with sides a multiple of 16")]
     Images(Vec<usize>),
+    /// A group of maps is zero on every image that its grid should be chosen by.
+    #[error(
+        "quantize-aware: {0} is zero on every calibration image: a dead network, or black images"
+    )]
+    Dead(String),
     /// A tensor operation failed.
     #[error("network: {0}")]
     Tensor(#[from] candle_core::Error),

@@ -4,6 +4,7 @@ use super::layers::conv2d::conv2d;
 use super::layers::dropout::dropout;
 use super::layers::global_max::global_max;
 use super::layers::upsample_concat::upsample_concat;
+use super::quantize_aware::{MapScales, Maps, QuantizeAware};
 use super::vgg::{Initialiser, Stage, Vgg};
 use super::{Mode, NetworkConfig, NetworkError, Outputs, Task};
 use candle_core::{Device, Tensor, Var};
@@ -22,6 +23,8 @@ pub struct UNet {
     decoder: Vec<Stage>,
     /// (1, C, 1, 1) and (1) of each map head, (1, C) and (1) of the glaucoma head.
     heads: Vec<(Task, Var, Var)>,
+    /// Whether it computes as its quantised file will.
+    maps: Maps,
 }
 
 impl UNet {
@@ -57,7 +60,7 @@ impl UNet {
             }
             heads.push((task, weight, bias));
         }
-        Ok(Self { config: config.clone(), encoder, decoder, heads })
+        Ok(Self { config: config.clone(), encoder, decoder, heads, maps: Maps::Float })
     }
 
     /// Logits of the asked tasks for `images` (B, 3, H, W), RGB in 0..1, sides multiples of 16.
@@ -74,7 +77,7 @@ impl UNet {
             [b, 3, h, w] if [b, h, w].iter().all(|n| **n > 0) && h % 16 == 0 && w % 16 == 0 => {}
             other => return Err(NetworkError::Images(other.to_vec())),
         }
-        let mut maps = self.encoder.forward(images, mode)?;
+        let mut maps = self.encoder.forward(images, mode, &self.maps)?;
         let mut outputs = Outputs::default();
         let deepest = maps.pop().ok_or(NetworkError::NoTasks)?;
         if tasks.contains(&Task::Glaucoma) {
@@ -82,8 +85,10 @@ impl UNet {
         }
         if tasks.iter().any(|task| task.is_map()) {
             let mut map = deepest;
-            for (stage, skip) in self.decoder.iter().zip(maps.iter().rev()) {
-                map = stage.forward(&upsample_concat(&map, skip)?, mode)?;
+            let above = self.encoder.stages.iter().rev().skip(1);
+            for ((stage, skip), from) in self.decoder.iter().zip(maps.iter().rev()).zip(above) {
+                let joined = self.maps.pass(&from.group(), upsample_concat(&map, skip)?)?;
+                map = stage.forward(&joined, mode, &self.maps)?;
             }
             for &task in tasks.iter().filter(|task| task.is_map()) {
                 let (weight, bias) = self.head(task)?;
@@ -96,7 +101,47 @@ impl UNet {
     /// The encoder's five maps, from full resolution to a sixteenth of it.
     #[cfg(test)]
     pub(super) fn encode(&self, images: &Tensor, mode: Mode) -> Result<Vec<Tensor>, NetworkError> {
-        Ok(self.encoder.forward(images, mode)?)
+        Ok(self.encoder.forward(images, mode, &Maps::Float)?)
+    }
+
+    /// The grids it computes on; `None` for a network that computes in floating point.
+    #[must_use]
+    pub fn map_scales(&self) -> Option<&MapScales> {
+        match &self.maps {
+            Maps::Quantized(scales) => Some(scales),
+            Maps::Float | Maps::Observed(_) => None,
+        }
+    }
+
+    /// Computes on these grids from now on, in training and evaluation; `None`: in floating point.
+    pub fn set_map_scales(&mut self, scales: Option<MapScales>) {
+        self.maps = scales.map_or(Maps::Float, Maps::Quantized);
+    }
+
+    /// Chooses grids by `images` (N, 3, H, W) and computes on them from now on.
+    ///
+    /// # Errors
+    /// A group of maps that is zero throughout; failures of the network.
+    pub fn quantize_aware(
+        &mut self,
+        images: &Tensor,
+        options: &QuantizeAware,
+    ) -> Result<(), NetworkError> {
+        self.maps = Maps::Observed(std::cell::RefCell::default());
+        // One by one: the maps of all of them would not fit beside each other.
+        for number in 0..images.dim(0)? {
+            self.forward(&images.narrow(0, number, 1)?, &self.config.tasks, Mode::Evaluate)?;
+        }
+        let Maps::Observed(histograms) = std::mem::take(&mut self.maps) else { return Ok(()) };
+        let scale = |(group, histogram): (String, super::grid::Histogram)| match histogram
+            .scale(options.clipping, options.levels)
+        {
+            Some(scale) => Ok((group, scale)),
+            None => Err(NetworkError::Dead(group)),
+        };
+        let scales = histograms.into_inner().into_iter().map(scale).collect::<Result<_, _>>()?;
+        self.set_map_scales(Some(MapScales { levels: options.levels, scales }));
+        Ok(())
     }
 
     /// (B): the strongest response of each deepest channel, dropout, one linear unit.

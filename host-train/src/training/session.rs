@@ -7,8 +7,10 @@ use super::log::{Entry, Log};
 use super::progress::Progress;
 use super::together;
 use super::validate::validate;
-use super::{BEST, CONFIG, Checkpoint, CheckpointError, CheckpointInfo, Clock, Config, Ending};
-use super::{LAST, Outcome, TrainingError, git_revision, seed};
+use super::{
+    BEST, CONFIG, Checkpoint, CheckpointError, CheckpointInfo, Clock, Config, ConfigError,
+};
+use super::{Ending, LAST, Outcome, TrainingError, git_revision, seed};
 use crate::dataset::batches::Batch;
 use crate::network::{Task, UNet, pretrained};
 use crate::parallel::Peers;
@@ -54,17 +56,25 @@ struct Learner {
 impl<'a> Session<'a> {
     /// A training from its first step.
     pub fn fresh(config: Config, clock: Clock<'a>, device: &Device) -> Result<Self, TrainingError> {
+        if config.quantize_aware.is_some() && !device.is_cpu() {
+            let what = "quantize_aware trains on the CPU alone: leave --device out";
+            return Err(ConfigError::Value(what.into()).into());
+        }
         let start = config.init_from.as_deref().map(Checkpoint::load).transpose()?;
-        let net = match &start {
+        let mut net = match &start {
             Some(checkpoint) => checkpoint.network_like(&config.network, device)?,
             None => UNet::new(&config.network, seed::mix(config.seed, seed::WEIGHTS), device)?,
         };
+        net.set_map_scales(None);
         let data = load(&config, device)?;
         if let Some(path) = &config.pretrained {
             let images = data.batches.first_images(pretrained::CALIBRATION_IMAGES)?;
             let report = pretrained::load(path, &net, &images)
                 .map_err(|source| TrainingError::Pretrained(Box::new(source)))?;
             eprintln!("{report}");
+        }
+        if let Some(options) = &config.quantize_aware {
+            net.quantize_aware(&data.batches.first_images(options.images)?, options)?;
         }
         let inherited = start.and_then(|checkpoint| checkpoint.info().vcdr_model);
         let vcdr_model = data.vcdr_model.or(inherited);
@@ -378,6 +388,7 @@ impl<'a> Session<'a> {
             position: self.position,
             best: self.best,
             vcdr_model: self.vcdr_model,
+            map_scales: self.net.map_scales().cloned(),
             dataset_hash: self.data.hash.clone(),
             git_revision: self.git_revision.clone(),
             program: env!("CARGO_PKG_VERSION").to_owned(),

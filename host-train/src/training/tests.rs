@@ -1,6 +1,8 @@
 //! Whole trainings of tiny networks on drawn pictures: learning, interruption, resumption, bad input.
 #![allow(clippy::unwrap_used)]
 
+mod quantized;
+
 use super::checkpoint::{METADATA_KEY, Position};
 use super::config::{Input, Phantoms, Source};
 use super::*;

@@ -12,6 +12,7 @@ use glaucoma_common::photo::Limits;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::Completion;
+use super::engine::EngineArgs;
 use crate::bundle::{self, Bundle};
 use crate::display::{Frame, png};
 use crate::exam::{ExamResult, Outcome, examine};
@@ -43,6 +44,10 @@ pub struct ScreenArgs {
     /// The model to use instead of the one that models/default.txt names.
     #[arg(long, value_name = "FILE")]
     pub model: Option<PathBuf>,
+
+    /// How the network is run.
+    #[command(flatten)]
+    pub engine: EngineArgs,
 }
 
 /// Runs the command.
@@ -55,7 +60,7 @@ pub fn run(args: &ScreenArgs) -> anyhow::Result<Completion> {
         Some(path) => path.clone(),
         None => bundle::find_default()?,
     };
-    let bundle = Bundle::open(&model)?;
+    let bundle = Bundle::open(&model, &args.engine.options())?;
     let inputs = inputs::collect(&args.paths, args.out.as_deref());
     let mut outputs = Outputs::prepare(args.out.as_deref(), &args.paths)?;
     let progress = progress_bar(inputs.len());

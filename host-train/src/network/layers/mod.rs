@@ -11,6 +11,7 @@ mod conv_kernel;
 pub mod conv_norm_relu;
 mod conv_weight;
 pub mod dropout;
+pub mod fake_quant;
 pub mod global_max;
 mod inner_loops;
 pub mod max_pool;

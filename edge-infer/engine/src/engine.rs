@@ -1,4 +1,4 @@
-//! Runs a network: an input tensor in, its four outputs out. Knows no files and no screen.
+//! A model file parsed, prepared and run by tract.
 //!
 //! Whatever goes wrong inside the inference library, a panic included, leaves here as an
 //! [`EngineError`].
@@ -10,16 +10,21 @@ use std::sync::Arc;
 
 use glaucoma_common::manifest::OutputNames;
 use glaucoma_common::reading::NetworkOutput;
+use tract_onnx::pb::ModelProto;
 use tract_onnx::prelude::*;
 use tract_onnx::tract_core::knobs::KnobScope;
 use tract_onnx::tract_hir::infer::Factoid;
 
+use crate::fused::{self, Ready};
+use crate::kernels::Form;
+use crate::network::Network;
+use crate::program::Program;
+use crate::recognise::{Unknown, recognise};
+use crate::run::{Lap, Runner, Threads};
+
 /// The most pixels a side a network input may have: above it one activation map of the U-Net
 /// alone takes more memory than the boards have.
 pub const MAX_INPUT_SIDE: u32 = 1024;
-
-/// Where tract keeps an ONNX file's `metadata_props`.
-const METADATA_PREFIX: &str = "onnx.metadata_props.";
 
 /// Why a network could not be prepared or run.
 #[derive(Debug, thiserror::Error)]
@@ -49,7 +54,7 @@ pub enum EngineError {
 /// A parsed model whose metadata can be read before it is prepared.
 #[derive(Debug)]
 pub struct ParsedModel {
-    model: InferenceModel,
+    file: ModelProto,
 }
 
 impl ParsedModel {
@@ -59,17 +64,49 @@ impl ParsedModel {
     /// [`EngineError::NotOnnx`] for anything that is not a complete ONNX model in one file.
     pub fn parse(bytes: &[u8]) -> Result<Self, EngineError> {
         let mut reader = bytes;
-        guarded("reading the model", || tract_onnx::onnx().model_for_read(&mut reader))?
-            .map(|model| Self { model })
+        guarded("reading the model", || tract_onnx::onnx().proto_model_for_read(&mut reader))?
+            .map(|file| Self { file })
             .map_err(|error| EngineError::NotOnnx(chain(&error)))
     }
 
     /// The text under `key` in the file's `metadata_props`.
     pub fn metadata(&self, key: &str) -> Option<String> {
-        let value = self.model.properties.get(&format!("{METADATA_PREFIX}{key}"))?;
-        let view = value.as_plain_ram()?;
-        view.as_slice::<String>().ok()?.first().cloned()
+        let entry = self.file.metadata_props.iter().find(|entry| entry.key == key);
+        entry.map(|entry| entry.value.clone())
     }
+
+    fn inference_model(&self) -> Result<InferenceModel, EngineError> {
+        let parsed = tract_onnx::onnx().parse(&self.file, None);
+        let parsed = parsed.map_err(|error| EngineError::NotOnnx(chain(&error)))?;
+        Ok(parsed.model)
+    }
+}
+
+/// How to run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Options {
+    /// Which operators.
+    pub kind: EngineKind,
+    /// Threads of the fused network; tract's own operators run on the caller's.
+    pub threads: usize,
+    /// Instructions of the fused network.
+    pub form: Form,
+}
+
+impl Default for Options {
+    /// Fused where it can be, one thread, the fastest instructions of this processor.
+    fn default() -> Self {
+        Self { kind: EngineKind::Fused, threads: 1, form: Form::best() }
+    }
+}
+
+/// Which operators run the network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EngineKind {
+    /// One fused operator where the network is recognised, else tract's own, with a warning.
+    Fused,
+    /// tract's own operators.
+    Stock,
 }
 
 /// A network ready to run.
@@ -78,6 +115,8 @@ pub struct Engine {
     plan: Arc<TypedRunnableModel>,
     side: u32,
     outputs: OutputOrder,
+    fused: Option<Arc<Ready>>,
+    not_fused: Option<Unknown>,
 }
 
 /// Positions of the four heads among the graph's outputs.
@@ -99,18 +138,41 @@ impl Engine {
     /// # Errors
     /// [`EngineError::Interface`] when graph and manifest disagree, [`EngineError::Prepare`] when
     /// the graph holds an operator that cannot be run.
-    pub fn new(parsed: ParsedModel, side: u32, names: &OutputNames) -> Result<Self, EngineError> {
+    pub fn new(
+        parsed: &ParsedModel,
+        side: u32,
+        names: &OutputNames,
+        options: &Options,
+    ) -> Result<Self, EngineError> {
         if side == 0 || side > MAX_INPUT_SIDE {
             return Err(EngineError::Interface(format!(
                 "an input side of {side} pixels is outside 1 to {MAX_INPUT_SIDE}"
             )));
         }
-        guarded("preparing the network", move || prepare(parsed.model, side, names))?
+        guarded("preparing the network", || prepare(parsed, side, names, options))?
     }
 
     /// Side of the square input in pixels.
     pub fn side(&self) -> u32 {
         self.side
+    }
+
+    /// Why the network runs on tract's own operators although it was to be fused.
+    pub fn not_fused(&self) -> Option<String> {
+        self.not_fused.as_ref().map(ToString::to_string)
+    }
+
+    /// As [`Self::run`], with how long each step took; no laps from tract's own operators.
+    ///
+    /// # Errors
+    /// As [`Self::run`].
+    pub fn run_timed(&self, input: &[f32]) -> Result<(NetworkOutput, Vec<Lap>), EngineError> {
+        let Some(network) = &self.fused else { return Ok((self.run(input)?, Vec::new())) };
+        self.check_input(input)?;
+        let mut laps = Vec::new();
+        let output =
+            guarded("running the network", || network.run(input, &mut |lap| laps.push(lap)))?;
+        Ok((output, laps))
     }
 
     /// Runs the network on one image: `3 * side * side` values, channel by channel (R, G, B), row
@@ -120,16 +182,23 @@ impl Engine {
     /// [`EngineError::Interface`] for an input of another length, [`EngineError::Run`] and
     /// [`EngineError::Panic`] when the library fails.
     pub fn run(&self, input: &[f32]) -> Result<NetworkOutput, EngineError> {
-        let side = self.side as usize;
-        if input.len() != 3 * side * side {
-            return Err(EngineError::Interface(format!(
-                "an input of {} values was given, {} were expected",
-                input.len(),
-                3 * side * side
-            )));
-        }
+        self.check_input(input)?;
         guarded("running the network", || self.run_unguarded(input))?
             .map_err(|error| EngineError::Run(chain(&error)))
+    }
+
+    fn check_input(&self, input: &[f32]) -> Result<(), EngineError> {
+        let expected = 3 * self.side as usize * self.side as usize;
+        if input.len() != expected {
+            return Err(EngineError::Interface(format!(
+                "an input of {} values was given, {expected} were expected",
+                input.len()
+            )));
+        }
+        match input.iter().position(|value| !value.is_finite()) {
+            Some(at) => Err(EngineError::Interface(format!("input value {at} is not finite"))),
+            None => Ok(()),
+        }
     }
 
     fn run_unguarded(&self, input: &[f32]) -> TractResult<NetworkOutput> {
@@ -149,8 +218,61 @@ impl Engine {
     }
 }
 
-/// Type-checks, optimises and plans the graph.
+/// Fuses the network where it can be, else leaves it to tract's own operators.
 fn prepare(
+    parsed: &ParsedModel,
+    side: u32,
+    names: &OutputNames,
+    options: &Options,
+) -> Result<Engine, EngineError> {
+    let graph = parsed.file.graph.as_ref();
+    let graph = graph.ok_or_else(|| EngineError::NotOnnx("it holds no graph".into()))?;
+    if options.kind == EngineKind::Stock {
+        return prepare_stock(parsed.inference_model()?, side, names);
+    }
+    match recognise(graph, side as usize, names) {
+        Ok(network) => match ready(&network, options)? {
+            Ok(ready) => prepare_fused(Arc::new(ready), side),
+            Err(unknown) => prepare_unknown(parsed, side, names, unknown),
+        },
+        Err(unknown) => prepare_unknown(parsed, side, names, unknown),
+    }
+}
+
+/// The network's program on its threads; or what cannot be computed in that form.
+fn ready(network: &Network, options: &Options) -> Result<Result<Ready, Unknown>, EngineError> {
+    let threads = Threads::new(options.threads)
+        .map_err(|error| EngineError::Prepare(format!("no threads: {error}")))?;
+    let on_grids = network.maps.iter().any(|map| map.grid.is_some());
+    Ok(if on_grids {
+        Program::lower(network)
+            .map(|program| Ready::Integer(Runner::new(program, options.form, threads)))
+    } else {
+        Program::lower(network)
+            .map(|program| Ready::Real(Runner::new(program, options.form, threads)))
+    })
+}
+
+fn prepare_fused(network: Arc<Ready>, side: u32) -> Result<Engine, EngineError> {
+    let plan = fused::model(network.clone()).and_then(|model| model.into_runnable());
+    let plan = plan.map_err(|error| EngineError::Prepare(chain(&error)))?;
+    let outputs = OutputOrder { glaucoma: 0, disc: 1, cup: 2, fovea: 3 };
+    Ok(Engine { plan, side, outputs, fused: Some(network), not_fused: None })
+}
+
+fn prepare_unknown(
+    parsed: &ParsedModel,
+    side: u32,
+    names: &OutputNames,
+    unknown: Unknown,
+) -> Result<Engine, EngineError> {
+    tracing::warn!("the network runs on tract's own operators, slowly: {unknown}");
+    let engine = prepare_stock(parsed.inference_model()?, side, names)?;
+    Ok(Engine { not_fused: Some(unknown), ..engine })
+}
+
+/// Type-checks, optimises and plans the graph.
+fn prepare_stock(
     mut model: InferenceModel,
     side: u32,
     names: &OutputNames,
@@ -181,7 +303,7 @@ fn prepare(
         .map_err(prepare_error)?
         .enter(|| typed.into_optimized()?.into_runnable())
         .map_err(prepare_error)?;
-    Ok(Engine { plan, side, outputs: order })
+    Ok(Engine { plan, side, outputs: order, fused: None, not_fused: None })
 }
 
 /// tract's direct spatial convolution runs at a quarter of the speed of its matrix product on

@@ -1,0 +1,67 @@
+//! The arithmetic, in one form for every instruction set it is fast on. All forms give the same
+//! bits: [`portable`] defines them.
+//!
+//! `unsafe` lives below this module alone.
+
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+pub mod elementwise;
+pub mod integer;
+mod portable;
+pub mod real;
+mod tiles;
+
+/// An instruction set to compute with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Form {
+    /// Plain Rust, on every processor; defines the results.
+    Portable,
+    /// x86-64 with AVX2 and FMA.
+    #[cfg(target_arch = "x86_64")]
+    Avx2,
+    /// x86-64 with AVX-512 and its dot products of bytes (VNNI).
+    #[cfg(target_arch = "x86_64")]
+    Avx512Vnni,
+}
+
+impl Form {
+    /// The forms that this processor can run, the fastest last.
+    #[must_use]
+    pub fn available() -> Vec<Form> {
+        let mut forms = vec![Form::Portable];
+        #[cfg(target_arch = "x86_64")]
+        {
+            if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+                forms.push(Form::Avx2);
+            }
+            let wide = is_x86_feature_detected!("avx512f")
+                && is_x86_feature_detected!("avx512bw")
+                && is_x86_feature_detected!("avx512vl")
+                && is_x86_feature_detected!("avx512vnni");
+            if wide && forms.contains(&Form::Avx2) {
+                forms.push(Form::Avx512Vnni);
+            }
+        }
+        forms
+    }
+
+    /// The fastest form that this processor can run.
+    #[must_use]
+    pub fn best() -> Form {
+        Form::available().last().copied().unwrap_or(Form::Portable)
+    }
+
+    /// Its name, as it is shown and asked for.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Form::Portable => "portable",
+            #[cfg(target_arch = "x86_64")]
+            Form::Avx2 => "avx2",
+            #[cfg(target_arch = "x86_64")]
+            Form::Avx512Vnni => "avx512-vnni",
+        }
+    }
+}

@@ -1,0 +1,61 @@
+//! The convolution of integers in plain Rust.
+
+use super::integer::{DEPTH, IntegerConv, requantise};
+use crate::layout::{BLOCK, Layout, Source};
+
+/// As [`super::integer::convolve_rows`].
+pub fn convolve_rows(
+    conv: &IntegerConv,
+    sources: &[Source<'_, u8>],
+    first_row: usize,
+    layout: Layout,
+    output: &mut [u8],
+) {
+    for (row, output) in output.chunks_exact_mut(layout.row_len()).enumerate() {
+        for (block, output) in output.chunks_exact_mut(layout.block_len()).enumerate() {
+            let pixels = output[BLOCK..(layout.side + 1) * BLOCK].as_chunks_mut::<BLOCK>().0;
+            for (column, pixel) in pixels.iter_mut().enumerate() {
+                let sums = sums(conv, sources, block, first_row + row, column);
+                for (lane, output) in pixel.iter_mut().enumerate() {
+                    let multiplier = conv.multiplier[block * BLOCK + lane];
+                    *output = requantise(sums[lane], multiplier, conv.top);
+                }
+            }
+        }
+    }
+}
+
+fn sums(
+    conv: &IntegerConv,
+    sources: &[Source<'_, u8>],
+    block: usize,
+    row: usize,
+    column: usize,
+) -> [i32; BLOCK] {
+    let mut sums: [i32; BLOCK] = std::array::from_fn(|lane| conv.bias[block * BLOCK + lane]);
+    let lines = conv.lines_per_block();
+    let mut lines = conv.lines[block * lines..(block + 1) * lines].iter();
+    // A 1x1 kernel begins at the pixel itself, a 3x3 kernel one before it; the border is one.
+    let before = 1 - conv.kernel / 2;
+    for source in sources {
+        let layout = source.layout;
+        for y in 0..conv.kernel {
+            for input_block in 0..layout.blocks {
+                let start =
+                    (row + y + before) * layout.row_len() + input_block * layout.block_len();
+                for x in 0..conv.kernel {
+                    let pixel = &source.data[start + (column + x + before) * BLOCK..][..BLOCK];
+                    for (inputs, line) in pixel.as_chunks::<DEPTH>().0.iter().zip(&mut lines) {
+                        let inputs = inputs.map(i32::from);
+                        for (sum, weights) in sums.iter_mut().zip(line.0.as_chunks::<DEPTH>().0) {
+                            for four in 0..DEPTH {
+                                *sum += i32::from(weights[four]) * inputs[four];
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+    sums
+}

@@ -1,0 +1,70 @@
+//! How a map lies in memory: rows, in each row blocks of 16 channels, in each block the pixels with
+//! one pixel of border to either side, in each pixel its 16 channels.
+//!
+//! A row of border stands above and below. The border holds zero, so that a 3x3 convolution reads
+//! it as any other pixel; blocks of channels make two maps behind each other one for whoever reads
+//! them, so that a concatenation copies nothing.
+
+/// Channels of a block; the last block of a map is filled up with channels that are zero.
+pub const BLOCK: usize = 16;
+
+/// Sides of one map in memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Layout {
+    /// The map's side in pixels.
+    pub side: usize,
+    /// Blocks of channels.
+    pub blocks: usize,
+}
+
+impl Layout {
+    /// Of a map of `channels` and `side` pixels.
+    pub fn new(channels: usize, side: usize) -> Self {
+        Self { side, blocks: channels.div_ceil(BLOCK) }
+    }
+
+    /// Elements of one block of one row, border included.
+    pub fn block_len(self) -> usize {
+        (self.side + 2) * BLOCK
+    }
+
+    /// Elements of one row.
+    pub fn row_len(self) -> usize {
+        self.blocks * self.block_len()
+    }
+
+    /// Elements of the whole map.
+    pub fn len(self) -> usize {
+        (self.side + 2) * self.row_len()
+    }
+
+    /// Where the pixels of the rows inside the border begin and end.
+    pub fn interior(self) -> std::ops::Range<usize> {
+        self.row_len()..(self.side + 1) * self.row_len()
+    }
+
+    /// Fills the border with `zero` in `rows`, which are whole rows of the map.
+    pub fn clear_edges<E: Copy>(self, rows: &mut [E], zero: E) {
+        for block in rows.chunks_exact_mut(self.block_len()) {
+            block[..BLOCK].fill(zero);
+            block[(self.side + 1) * BLOCK..].fill(zero);
+        }
+    }
+}
+
+/// A map that is read.
+#[derive(Debug, Clone, Copy)]
+pub struct Source<'a, E> {
+    /// Its sides.
+    pub layout: Layout,
+    /// All of it, border included; exactly [`Layout::len`] elements.
+    pub data: &'a [E],
+}
+
+impl<'a, E> Source<'a, E> {
+    /// The pixels of one block in one row of the interior, without the border.
+    pub fn pixels(&self, row: usize, block: usize) -> &'a [E] {
+        let start = (row + 1) * self.layout.row_len() + block * self.layout.block_len() + BLOCK;
+        &self.data[start..start + self.layout.side * BLOCK]
+    }
+}
