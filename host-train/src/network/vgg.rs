@@ -5,6 +5,7 @@
 use super::layers::batch_norm::BatchNorm;
 use super::layers::conv_norm_relu::{By, conv_norm_relu};
 use super::layers::max_pool::max_pool;
+use super::tape::Tape;
 use super::{Mode, NetworkConfig};
 use candle_core::{DType, Device, Result, Shape, Tensor, Var};
 use rand::{Rng, SeedableRng};
@@ -62,12 +63,12 @@ impl Block {
         })
     }
 
-    pub(super) fn forward(&self, x: &Tensor, mode: Mode) -> Result<Tensor> {
+    pub(super) fn forward(&self, tape: &Tape, x: &Tensor, mode: Mode) -> Result<Tensor> {
         let by = match mode {
             Mode::Train { .. } => By::Batch,
             Mode::Evaluate => By::Running,
         };
-        conv_norm_relu(x, &self.weight, &self.bias, &self.norm, by)
+        conv_norm_relu(tape, x, &self.weight, &self.bias, &self.norm, by)
     }
 }
 
@@ -85,8 +86,8 @@ impl Stage {
         Ok(Self { name, blocks: blocks.collect::<Result<_>>()? })
     }
 
-    pub(super) fn forward(&self, x: &Tensor, mode: Mode) -> Result<Tensor> {
-        self.blocks.iter().try_fold(x.clone(), |x, block| block.forward(&x, mode))
+    pub(super) fn forward(&self, tape: &Tape, x: &Tensor, mode: Mode) -> Result<Tensor> {
+        self.blocks.iter().try_fold(x.clone(), |x, block| block.forward(tape, &x, mode))
     }
 
     pub(super) fn parameters(&self, to: &mut Vec<(String, Var)>) {
@@ -127,12 +128,12 @@ impl Vgg {
     }
 
     /// The five maps, from full resolution to a sixteenth of it.
-    pub(super) fn forward(&self, images: &Tensor, mode: Mode) -> Result<Vec<Tensor>> {
+    pub(super) fn forward(&self, tape: &Tape, images: &Tensor, mode: Mode) -> Result<Vec<Tensor>> {
         let mut maps: Vec<Tensor> = Vec::with_capacity(self.stages.len());
         for stage in &self.stages {
             let map = match maps.last() {
-                None => stage.forward(images, mode)?,
-                Some(above) => stage.forward(&max_pool(above)?, mode)?,
+                None => stage.forward(tape, images, mode)?,
+                Some(above) => stage.forward(tape, &max_pool(tape, above)?, mode)?,
             };
             maps.push(map);
         }

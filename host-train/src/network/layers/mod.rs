@@ -13,6 +13,7 @@ mod conv_weight;
 pub mod dropout;
 pub mod global_max;
 mod inner_loops;
+pub mod linear;
 pub mod max_pool;
 mod pointwise;
 mod reduce;
