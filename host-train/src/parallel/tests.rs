@@ -6,6 +6,7 @@ use crate::adam::AdamConfig;
 use crate::dataset::batches::{Batch, Target};
 use crate::loss::{FoveaLoss, masked_loss};
 use crate::network::golden::{network, noise};
+use crate::network::tape::Tape;
 use crate::network::{Mode, Task, UNet};
 use crate::strategy::{Options, Step, StepOptions, StrategyName, build};
 use candle_core::{Device, Tensor};
@@ -83,10 +84,12 @@ fn gradients(net: &UNet, range: [usize; 2], peers: &dyn Peers) -> Gradients {
     let weights = part(Tensor::new(&[1f32, 1.0, 1.0, 0.0], &Device::Cpu).unwrap());
     let labelled = values(&weights).iter().sum::<f32>() as usize;
     let share = peers.shares([0, labelled, 0, 0]).unwrap()[1].unwrap();
-    let outputs = net.forward(&images, &[Task::Disc], Mode::Evaluate).unwrap();
+    let outputs =
+        net.forward_on(Tape::begin(&images), &images, &[Task::Disc], Mode::Evaluate).unwrap();
     let logits = outputs.logits(Task::Disc).unwrap();
     let loss = masked_loss(Task::Disc, FoveaLoss::L1, logits, &masks, &weights).unwrap();
-    let own = Gradients::of(&(loss * share).unwrap(), &net.parameters()).unwrap();
+    let found = outputs.backward(&(loss * share).unwrap()).unwrap();
+    let own = Gradients::of(&found, &net.parameters()).unwrap();
     peers.average(own).unwrap()
 }
 

@@ -118,14 +118,18 @@ impl<'a> Step<'a> {
         Ok(Some(masked_loss(task, self.fovea, logits, &target.values, &target.weights)?))
     }
 
-    /// The gradients of a scalar made of this process's losses, averaged over the peers. Several
-    /// calls may go back through the same pass.
+    /// The gradients of a scalar made of this process's losses on `outputs`, averaged over the peers.
+    /// Several calls may go back through the same pass.
     ///
     /// # Errors
     /// Failures of the tensor library; a peer is gone.
-    pub fn gradients(&self, scalar: Option<&Tensor>) -> Result<Gradients, StrategyError> {
+    pub fn gradients(
+        &self,
+        outputs: &Outputs,
+        scalar: Option<&Tensor>,
+    ) -> Result<Gradients, StrategyError> {
         let mut own = match scalar {
-            Some(scalar) => Gradients::of(scalar, &self.parameters)?,
+            Some(scalar) => Gradients::of(&outputs.backward(scalar)?, &self.parameters)?,
             None => Gradients::none(self.parameters.len()),
         };
         if self.freeze_encoder {
@@ -194,7 +198,8 @@ impl<'a> Step<'a> {
         let outputs = self.forward(&[task])?;
         let loss = self.loss(task, &outputs)?;
         // The pass is dropped before the optimiser's step: no two tasks' activations live at once.
-        let gradients = self.gradients(loss.as_ref().map(|loss| &loss.on_tape))?;
+        let scalar = loss.as_ref().map(|loss| &loss.on_tape);
+        let gradients = self.gradients(&outputs, scalar)?;
         Ok((gradients, loss.map(|loss| loss.value)))
     }
 
@@ -210,7 +215,7 @@ impl<'a> Step<'a> {
         }
         let outputs = self.forward(&[task])?;
         let loss = self.scalar(task, &outputs)?;
-        let gradients = self.gradients(loss.as_ref())?;
+        let gradients = self.gradients(&outputs, loss.as_ref())?;
         self.unread.borrow_mut().extend(loss.map(|loss| (task, loss.detach())));
         Ok((gradients, None))
     }

@@ -257,7 +257,7 @@ impl<'a> Clock<'a> {
     }
 }
 
-/// Revision of the sources this program was built from; `None` away from the checkout.
+/// Revision of the checkout that this program was built in, as it is now; `None` away from it.
 fn git_revision() -> Option<String> {
     let git = |arguments: &[&str]| {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
