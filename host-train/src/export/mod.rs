@@ -431,7 +431,7 @@ mod tests {
                 println!("{levels:?} {figure}: {apart:e} of {rounding:e}");
                 // Sums next to a half are taken the other way here and there: a small part of what
                 // rounding itself changes.
-                assert!(apart < rounding / 4.0, "{levels:?} {figure}: {apart:e} of {rounding:e}");
+                assert!(apart <= rounding / 4.0, "{levels:?} {figure}: {apart:e} of {rounding:e}");
             }
         }
     }

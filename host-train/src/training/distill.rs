@@ -275,7 +275,9 @@ mod tests {
             let wanted = labels.as_ref().map_or(0.0, |labels| labels.value) + WEIGHT * value;
             assert!((both.value - wanted).abs() < 1e-6, "{task:?}");
             // The gradient too is the labels' and the weighted teacher's.
-            let of = |loss: &Tensor| Gradients::of(loss, &parameters).unwrap();
+            let of = |loss: &Tensor| {
+                Gradients::of(&outputs.backward(loss).unwrap(), &parameters).unwrap()
+            };
             let both = of(&both.on_tape);
             let labels = labels.map(|labels| of(&labels.on_tape));
             let (mut reached, soft) = (0, of(&soft));
