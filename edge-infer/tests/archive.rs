@@ -242,7 +242,9 @@ fn parts_of_different_runs_are_not_mixed() {
     for output in [other_model, shard(&photos, &parts, "0/3")] {
         assert_eq!(output.status.code(), Some(2), "{output:?}");
         let said = text(&output.stderr);
-        assert!(said.contains("another run") && said.lines().count() == 1, "{said}");
+        // The stand-in of these tests is no U-Net, and its slowness is said first.
+        let errors: Vec<&str> = said.lines().filter(|line| !line.contains("WARN")).collect();
+        assert!(errors.len() == 1 && errors[0].contains("another run"), "{said}");
     }
     assert_eq!(std::fs::read_dir(&parts).unwrap().count(), before);
 }
