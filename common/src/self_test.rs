@@ -288,7 +288,7 @@ mod tests {
         // The middle of the eighth cell (second row, second column): pixel (12, 12).
         let error = refused(&|output| output.fovea[12 * 48 + 12] += 0.01);
         assert!(error.contains("fovea.samples[7]"), "{error}");
-        let error = refused(&|output| drop(output.disc.pop()));
+        let error = refused(&|output| output.disc.truncate(2303));
         assert!(error.contains("disc holds 2303 values, not 2304"), "{error}");
         let other = output(32);
         assert_eq!(test.check(&other), Err(SelfTestError::Picture));

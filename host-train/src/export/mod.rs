@@ -16,6 +16,7 @@ pub mod engine;
 pub mod fold;
 #[cfg(test)]
 mod interop;
+mod observer;
 pub mod onnx;
 pub mod photographs;
 pub mod plan;
@@ -232,7 +233,7 @@ impl Draft<'_> {
             return Err(ExportError::ReadBack("its graph is not the certified one".into()));
         }
         let engine = Engine::load(&bytes)?;
-        if engine.metadata(METADATA_KEY) != Some(json.as_str()) {
+        if engine.metadata(METADATA_KEY).as_deref() != Some(json.as_str()) {
             return Err(ExportError::ReadBack("its manifest is not the one written".into()));
         }
         Manifest::from_json(&json)?;
