@@ -3,7 +3,8 @@
 //! Bytes in, values out: no files, no network engine. A photograph passes through the modules in
 //! this order: [`photo`] decodes it, [`preprocess`] makes the network's input, [`mask`] and
 //! [`reading`] interpret what the network answers, [`risk`] turns that into one probability;
-//! [`manifest`] says how for a given model, and [`metrics`] says how well.
+//! [`manifest`] says how for a given model, [`metrics`] says how well, and [`self_test`] whether an
+//! engine computes the model that was exported.
 
 pub mod manifest;
 pub mod mask;
@@ -12,3 +13,4 @@ pub mod photo;
 pub mod preprocess;
 pub mod reading;
 pub mod risk;
+pub mod self_test;

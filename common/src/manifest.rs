@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::preprocess::InputContract;
 use crate::risk::{OperatingPoint, VcdrModel};
+use crate::self_test::SelfTest;
 
 /// Key of the ONNX `metadata_props` entry whose value is the whole manifest as one JSON string.
 pub const METADATA_KEY: &str = "glaucoma.manifest";
@@ -47,6 +48,9 @@ pub struct Manifest {
     pub provenance: Provenance,
     /// What the model was measured on, with the figures.
     pub certificates: Vec<Certificate>,
+    /// What the file answered for a drawn picture at its export; absent from older bundles.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub self_test: Option<SelfTest>,
 }
 
 /// The network's shape and training strategy.
@@ -69,6 +73,8 @@ pub struct NetworkFacts {
 pub enum Precision {
     /// 32-bit floating point.
     F32,
+    /// 16-bit floating-point weights, computed with in 32 bits.
+    F16Weights,
     /// 8-bit integers, as QuantizeLinear / DequantizeLinear pairs.
     Int8Qdq,
 }
@@ -324,6 +330,9 @@ impl Manifest {
         share("operating_point.specificity", point.specificity.unwrap_or(0.0))?;
         for value in self.certificates.iter().flat_map(|one| one.values.values()) {
             finite("certificates.values", *value)?;
+        }
+        for (field, value) in self.self_test.iter().flat_map(SelfTest::values) {
+            share(field, value.into())?;
         }
         Ok(())
     }

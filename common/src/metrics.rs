@@ -100,6 +100,22 @@ where
     Some(Interval { estimate, low: quantile(&values, tail), high: quantile(&values, 1.0 - tail) })
 }
 
+/// A share `hits / n` with Wilson's score interval (Journal of the American Statistical Association
+/// 22, 1927), which says something even where nothing was hit. `None` for nothing to
+/// hit, more hits than that, or a confidence not between 0 and 1.
+#[must_use]
+pub fn share_interval(hits: u64, n: u64, confidence: f64) -> Option<Interval> {
+    if n == 0 || hits > n || !(confidence > 0.0 && confidence < 1.0) {
+        return None;
+    }
+    let (estimate, n) = (hits as f64 / n as f64, n as f64);
+    let z = normal_quantile(f64::midpoint(1.0, confidence));
+    let middle = (estimate + z * z / (2.0 * n)) / (1.0 + z * z / n);
+    let variance = estimate * (1.0 - estimate) / n + z * z / (4.0 * n * n);
+    let half = z * variance.sqrt() / (1.0 + z * z / n);
+    Some(Interval { estimate, low: (middle - half).max(0.0), high: (middle + half).min(1.0) })
+}
+
 /// The ROC curve: one point a distinct score from the highest down, after a first point at which
 /// nothing is called positive. Empty where [`auc`] gives none.
 #[must_use]
@@ -360,6 +376,13 @@ mod tests {
             let (share, expected) = (pair[0].as_f64().unwrap(), pair[1].as_f64().unwrap());
             assert!((normal_quantile(share) - expected).abs() < 1e-10, "{share}");
         }
+        for case in figures["shares"].as_array().unwrap() {
+            let [hits, n, confidence, ..] = numbers(case)[..] else { panic!("{case}") };
+            let found = share_interval(hits as u64, n as u64, confidence).unwrap();
+            let found = [found.estimate, found.low, found.high];
+            assert!(found.iter().zip(&numbers(case)[3..]).all(|(a, b)| near(*a, *b)), "{case}");
+        }
+        assert_eq!((share_interval(0, 0, 0.95), share_interval(2, 1, 0.95)), (None, None));
         assert_eq!(mean_and_deviation(&[]), None);
         assert_eq!(mean_and_deviation(&[3.0]), Some((3.0, 0.0)));
     }

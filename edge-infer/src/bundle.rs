@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 
 use glaucoma_common::manifest::{METADATA_KEY, Manifest, ManifestError};
 use glaucoma_common::photo::sha256_hex;
+use glaucoma_common::preprocess::to_input;
+use glaucoma_common::self_test::{SelfTestError, picture};
 use glaucoma_engine::{Engine, EngineError, Options, ParsedModel};
 
 /// The largest bundle that is read: three times the paper's full-size network in `f32`.
@@ -67,6 +69,14 @@ pub enum BundleError {
         /// What is wrong with it.
         source: ManifestError,
     },
+    /// The network answers otherwise here than where it was exported and certified.
+    #[error("{}: {source}: its certificates do not hold on this device", .path.display())]
+    SelfTest {
+        /// The file.
+        path: PathBuf,
+        /// The first figure that is off.
+        source: SelfTestError,
+    },
     /// The network itself cannot be used.
     #[error("{}: {source}", .path.display())]
     Engine {
@@ -97,6 +107,9 @@ impl Bundle {
         let bytes = read_limited(path)?;
         let engine_error = |source| BundleError::Engine { path: path.to_path_buf(), source };
         let parsed = ParsedModel::parse(&bytes).map_err(engine_error)?;
+        let sha256 = sha256_hex(&bytes);
+        // Gone before the network is prepared: a full-size file is as large as its packed weights.
+        drop(bytes);
         let text = parsed
             .metadata(METADATA_KEY)
             .ok_or_else(|| BundleError::NoManifest { path: path.to_path_buf() })?;
@@ -104,7 +117,13 @@ impl Bundle {
             .map_err(|source| BundleError::Manifest { path: path.to_path_buf(), source })?;
         let engine = Engine::new(&parsed, manifest.input.side, &manifest.outputs, options)
             .map_err(engine_error)?;
-        Ok(Self { manifest, sha256: sha256_hex(&bytes), engine })
+        if let Some(self_test) = &manifest.self_test {
+            let pixels = to_input(&picture(engine.side()), manifest.input.scale);
+            let answer = engine.run(&pixels).map_err(engine_error)?;
+            let check = self_test.check(&answer);
+            check.map_err(|source| BundleError::SelfTest { path: path.to_path_buf(), source })?;
+        }
+        Ok(Self { manifest, sha256, engine })
     }
 }
 

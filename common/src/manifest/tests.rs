@@ -7,6 +7,8 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::preprocess::{Framing, ResizeFilter};
+use crate::reading::NetworkOutput;
+use crate::self_test::Tolerance;
 
 fn example() -> Manifest {
     Manifest {
@@ -52,7 +54,21 @@ fn example() -> Manifest {
             n: 18,
             values: BTreeMap::from([("disc_dice".into(), 0.9375)]),
         }],
+        self_test: Some(self_test()),
     }
+}
+
+fn self_test() -> SelfTest {
+    let map = |level: f32| vec![level; 64 * 64];
+    let output = NetworkOutput {
+        side: 64,
+        glaucoma: 0.1,
+        disc: map(0.2),
+        cup: map(0.3),
+        fovea: map(1.0 / 3.0),
+    };
+    let tolerance = Tolerance { glaucoma: 0.01, mean: 0.01, sample: 0.1 };
+    SelfTest::record(&output, tolerance).unwrap()
 }
 
 /// The example's JSON with the value at `pointer` replaced.
@@ -72,6 +88,14 @@ fn json_goes_there_and_back() {
     assert_eq!(back, example());
     // The scale must come back to the bit: it multiplies every pixel.
     assert_eq!(back.input.scale.to_bits(), (1.0f32 / 255.0).to_bits());
+}
+
+#[test]
+fn a_bundle_without_a_self_test_is_read() {
+    let older = Manifest { self_test: None, ..example() };
+    let json = older.to_json().unwrap();
+    assert!(!json.contains("self_test"), "{json}");
+    assert_eq!(Manifest::from_json(&json).unwrap(), older);
 }
 
 #[test]

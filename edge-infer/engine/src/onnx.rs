@@ -76,19 +76,39 @@ pub fn halves(tensor: &TensorProto) -> Option<Vec<f32>> {
     Some(values.map(|bytes| f16::from_le_bytes(*bytes).to_f32()).collect())
 }
 
-/// The values of an integer tensor of 8 or 32 bits, with its type; `None` for any other.
-pub fn integers(tensor: &TensorProto) -> Option<(DataType, Vec<i32>)> {
-    let raw = &tensor.raw_data;
+/// The values of a tensor of signed bytes that the file holds itself; `None` for any other.
+pub fn bytes(tensor: &TensorProto) -> Option<Vec<i8>> {
+    if tensor.data_type != DataType::Int8 as i32 {
+        return None;
+    }
+    if tensor.int32_data.is_empty() {
+        return Some(tensor.raw_data.iter().map(|byte| byte.cast_signed()).collect());
+    }
+    tensor.int32_data.iter().map(|value| i8::try_from(*value).ok()).collect()
+}
+
+/// The values of a tensor of 32-bit integers that the file holds itself; `None` for any other.
+pub fn words(tensor: &TensorProto) -> Option<Vec<i32>> {
+    if tensor.data_type != DataType::Int32 as i32 {
+        return None;
+    }
+    if tensor.int32_data.is_empty() {
+        let words = tensor.raw_data.as_chunks().0.iter();
+        return Some(words.map(|bytes| i32::from_le_bytes(*bytes)).collect());
+    }
+    Some(tensor.int32_data.clone())
+}
+
+/// The integers of a zero point, of any type that one may have, with that type.
+pub fn zero_points(tensor: &TensorProto) -> Option<(DataType, Vec<i32>)> {
     let kind = DataType::try_from(tensor.data_type).ok()?;
     let values = match kind {
-        DataType::Int8 | DataType::Uint8 | DataType::Int32 if !tensor.int32_data.is_empty() => {
-            tensor.int32_data.clone()
+        DataType::Uint8 if tensor.int32_data.is_empty() => {
+            tensor.raw_data.iter().map(|byte| i32::from(*byte)).collect()
         }
-        DataType::Int8 => raw.iter().map(|byte| i32::from(byte.cast_signed())).collect(),
-        DataType::Uint8 => raw.iter().map(|byte| i32::from(*byte)).collect(),
-        DataType::Int32 => {
-            raw.as_chunks().0.iter().map(|bytes| i32::from_le_bytes(*bytes)).collect()
-        }
+        DataType::Uint8 => tensor.int32_data.clone(),
+        DataType::Int8 => bytes(tensor)?.into_iter().map(i32::from).collect(),
+        DataType::Int32 => words(tensor)?,
         _ => return None,
     };
     Some((kind, values))

@@ -9,7 +9,7 @@ use std::collections::HashMap;
 
 use glaucoma_common::manifest::OutputNames;
 use tract_onnx::pb::tensor_proto::DataType;
-use tract_onnx::pb::{GraphProto, NodeProto};
+use tract_onnx::pb::{GraphProto, NodeProto, TensorProto};
 
 use crate::network::{Grid, Head, Layer, Map, MapId, Network, Weights};
 use crate::onnx::{self, View};
@@ -190,8 +190,8 @@ impl<'a> Reader<'a> {
             };
         }
         let step = step.ok_or("has integer weights but reads no quantised map")?;
-        let (shape, weight, scale) = self.stored(weight, DataType::Int8)?;
-        let (bias_shape, bias, bias_scale) = self.stored(bias, DataType::Int32)?;
+        let (shape, weight, scale) = self.stored(weight, onnx::bytes)?;
+        let (bias_shape, bias, bias_scale) = self.stored(bias, onnx::words)?;
         let outputs = shape.first().copied().unwrap_or(0);
         let whole = weight.len() == shape.iter().product::<usize>()
             && bias_shape == [outputs]
@@ -210,11 +210,10 @@ impl<'a> Reader<'a> {
         let per_output = weight.len() / outputs.max(1);
         let largest: i64 = 255 * 127 * per_output as i64;
         let fits = bias.iter().all(|bias| largest + i64::from(*bias).abs() < i64::from(i32::MAX));
-        let narrow = weight.iter().all(|weight| (-127..=127).contains(weight));
+        let narrow = weight.iter().all(|weight| *weight > i8::MIN);
         if !fits || !narrow {
             return Err("has weights or biases whose sums may not fit into 32 bits".into());
         }
-        let weight = weight.iter().map(|weight| *weight as i8).collect();
         Ok((shape, Weights::Integer { weight, scale, bias }))
     }
 
@@ -229,31 +228,33 @@ impl<'a> Reader<'a> {
         to_f32.then(|| Some((onnx::dims(tensor), onnx::halves(tensor)?)))?
     }
 
-    /// Stored integers behind a DequantizeLinear: shape, integers, the scale of each output.
-    fn stored(&self, name: &str, kind: DataType) -> Reading<(Vec<usize>, Vec<i32>, Vec<f32>)> {
-        let wrong = || format!("has `{name}`, not stored as {} behind a scale", kind.as_str_name());
+    /// Stored integers behind a DequantizeLinear, as `read` takes them from their tensor: shape,
+    /// integers, the scale of each output.
+    fn stored<T>(
+        &self,
+        name: &str,
+        read: impl Fn(&TensorProto) -> Option<Vec<T>>,
+    ) -> Reading<(Vec<usize>, Vec<T>, Vec<f32>)> {
+        let wrong = || format!("has `{name}`, not stored as such integers behind a scale");
         let node = self.view.producer(name).filter(|node| node.op_type == "DequantizeLinear");
         let node = node.ok_or_else(wrong)?;
         let constant = |at: usize| self.view.constant(node.input.get(at)?);
         let tensor = constant(0).ok_or_else(wrong)?;
+        let integers = read(tensor).ok_or_else(wrong)?;
         let scale = constant(1).and_then(onnx::floats).ok_or_else(wrong)?;
         let centred = match node.input.get(2).map(String::as_str) {
             None | Some("") => true,
             Some(_) => constant(2)
-                .and_then(onnx::integers)
+                .and_then(onnx::zero_points)
                 .is_some_and(|(_, zeros)| zeros.iter().all(|zero| *zero == 0)),
         };
-        match onnx::integers(tensor) {
-            Some((found, integers))
-                if found == kind && centred && onnx::int(node, "axis", 1) == 0 =>
-            {
-                if scale.iter().any(|scale| !scale.is_normal() || *scale < 0.0) {
-                    return Err(format!("has `{name}` with a scale that is no step"));
-                }
-                Ok((onnx::dims(tensor), integers, scale))
-            }
-            _ => Err(wrong()),
+        if !centred || onnx::int(node, "axis", 1) != 0 {
+            return Err(wrong());
         }
+        if scale.iter().any(|scale| !scale.is_normal() || *scale < 0.0) {
+            return Err(format!("has `{name}` with a scale that is no step"));
+        }
+        Ok((onnx::dims(tensor), integers, scale))
     }
 
     fn relu(&mut self, node: &NodeProto, output: &str) -> Reading<Value> {
@@ -295,7 +296,7 @@ impl<'a> Reader<'a> {
         if !scale.is_normal() || scale < 0.0 {
             return Err(format!("has the scale {scale}"));
         }
-        let zero = self.view.constant(input(node, 2)?).and_then(onnx::integers);
+        let zero = self.view.constant(input(node, 2)?).and_then(onnx::zero_points);
         let top = match zero.as_ref().map(|(kind, values)| (kind, &values[..])) {
             Some((DataType::Int8, [-128]) | (DataType::Uint8, [0])) => 255,
             Some((DataType::Int8, [0])) => 127,
@@ -460,3 +461,7 @@ fn input(node: &NodeProto, at: usize) -> Reading<&str> {
         Some(name) => Ok(name),
     }
 }
+
+#[cfg(test)]
+#[path = "recognise_tests.rs"]
+mod tests;

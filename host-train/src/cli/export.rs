@@ -2,7 +2,7 @@
 
 use crate::dataset::cache::Cache;
 use crate::evaluation::predict;
-use crate::export::certify::Bounds;
+use crate::export::bounds::Bounds;
 use crate::export::describe::{Identity, day, describe};
 use crate::export::photographs::{Counts, gather};
 use crate::export::{Bundle, Job, export, network_tensors};
@@ -25,6 +25,13 @@ pub struct Args {
     /// Arithmetic of the bundle.
     #[arg(long, value_enum, default_value_t = Precision::F32)]
     precision: Precision,
+    /// TOML with bounds to keep in place of the defaults: `dice_loss`, `auc_loss`, `flipped_decisions`, ...
+    #[arg(long, value_name = "FILE.toml")]
+    bounds: Option<PathBuf>,
+    /// Measure the bundle against this checkpoint instead: the float network that a
+    /// quantisation-aware training started from.
+    #[arg(long, value_name = "FILE")]
+    reference: Option<PathBuf>,
     /// Folders of data sets: int8 ranges come from their training parts, the certificate from
     /// their validation parts.
     #[arg(long, value_name = "DIR", num_args = 1.., required = true)]
@@ -61,6 +68,8 @@ pub struct Args {
 enum Precision {
     /// 32-bit floating point.
     F32,
+    /// Weights in 16-bit floating point, computed with in 32: half the size.
+    F16w,
     /// 8-bit weights and maps: a quarter of the size.
     Int8,
 }
@@ -69,6 +78,7 @@ impl From<Precision> for manifest::Precision {
     fn from(precision: Precision) -> Self {
         match precision {
             Precision::F32 => Self::F32,
+            Precision::F16w => Self::F16Weights,
             Precision::Int8 => Self::Int8Qdq,
         }
     }
@@ -82,7 +92,12 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let checkpoint = Checkpoint::load(&args.checkpoint)?;
     let info = checkpoint.info();
     let device = Device::Cpu;
-    let network = checkpoint.network(&device)?;
+    let mut network = checkpoint.network(&device)?;
+    let map_scales = network.map_scales().cloned().filter(|_| args.precision == Precision::Int8);
+    // In a file of floating-point numbers nothing is rounded to the grids of a training.
+    network.set_map_scales(map_scales.clone());
+    let reference = args.reference.as_deref().map(Checkpoint::load).transpose()?;
+    let reference = reference.map(|reference| reference.network(&device)).transpose()?;
     let identity = Identity {
         name: args.name.clone(),
         version: args.version.clone(),
@@ -90,7 +105,9 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         precision: args.precision.into(),
     };
     // Before the photographs: a missing licence should not cost minutes.
-    let manifest = describe(info, &network, &identity, &overrides(&args)?)?;
+    let manifest = describe(info, &network, &identity, &text(args.manifest_overrides.as_deref())?)?;
+    let bounds = Bounds::of(manifest.precision).with(&text(args.bounds.as_deref())?);
+    let bounds = bounds.with_context(|| named(args.bounds.as_deref()))?;
     let cache = args.cache.as_deref().map(Cache::open).transpose()?;
     let counts = Counts {
         calibration: args.calibration_photographs,
@@ -100,14 +117,16 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let cases = photographs.cases();
     let job = Job {
         tensors: &network_tensors(&network),
-        bounds: Bounds::of(manifest.precision),
+        bounds,
         manifest,
         calibration: &photographs.calibration,
+        map_scales: map_scales.as_ref(),
         cases: &cases,
         measured_on: &photographs.measured_on,
     };
+    let judged = reference.as_ref().unwrap_or(&network);
     let trainer = |pixels: &image::RgbImage| {
-        predict(&network, pixels, &device).map_err(|error| error.to_string())
+        predict(judged, pixels, &device).map_err(|error| error.to_string())
     };
     let bundle = export(&job, &trainer)
         .with_context(|| format!("{}: not exported", args.checkpoint.display()))?;
@@ -116,9 +135,14 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn overrides(args: &Args) -> anyhow::Result<String> {
-    let Some(path) = &args.manifest_overrides else { return Ok(String::new()) };
+/// The file's text; empty where none was given.
+fn text(path: Option<&Path>) -> anyhow::Result<String> {
+    let Some(path) = path else { return Ok(String::new()) };
     std::fs::read_to_string(path).with_context(|| path.display().to_string())
+}
+
+fn named(path: Option<&Path>) -> String {
+    path.map_or_else(String::new, |path| path.display().to_string())
 }
 
 /// Writes the bundle, and looks whether the disk holds what was certified.

@@ -1,39 +1,11 @@
-//! How far two runs of a network over the same photographs lie apart, and how good each is where
-//! the truth is known.
+//! How far two runs of a network over the same photographs lie apart.
 
 use glaucoma_common::manifest::Decoding;
 use glaucoma_common::mask::Mask;
-use glaucoma_common::metrics::{auc, dice, distance};
+use glaucoma_common::metrics::{dice, distance};
 use glaucoma_common::preprocess::NetworkPoint;
 use glaucoma_common::reading::{NetworkOutput, center_of_mass, vcdr_of};
-use image::RgbImage;
 use std::collections::BTreeMap;
-
-/// A photograph prepared for the network, and what is truly known of it.
-#[derive(Clone, Copy, Debug)]
-pub struct Case<'a> {
-    /// side x side pixels.
-    pub photograph: &'a RgbImage,
-    /// Whether the eye has glaucoma.
-    pub glaucoma: Option<bool>,
-    /// The disc, in network pixels.
-    pub disc: Option<&'a Mask>,
-    /// The cup, in network pixels.
-    pub cup: Option<&'a Mask>,
-    /// The fovea.
-    pub fovea: Option<NetworkPoint>,
-    /// A view of the disc, on which only the class is asked: discs there are several times larger than
-    /// any that the maps have learnt, and what the maps say of them is never used.
-    pub class_only: bool,
-}
-
-impl<'a> Case<'a> {
-    /// A photograph of which nothing is known.
-    #[must_use]
-    pub fn unlabelled(photograph: &'a RgbImage) -> Self {
-        Self { photograph, glaucoma: None, disc: None, cup: None, fovea: None, class_only: false }
-    }
-}
 
 /// Named numbers, photograph by photograph.
 #[derive(Clone, Debug, Default)]
@@ -42,11 +14,6 @@ struct Series(BTreeMap<String, Vec<f64>>);
 impl Series {
     fn push(&mut self, name: String, value: f64) {
         self.0.entry(name).or_default().push(value);
-    }
-
-    fn mean(&self, name: &str) -> Option<f64> {
-        let values = self.0.get(name)?;
-        Some(values.iter().sum::<f64>() / values.len() as f64)
     }
 }
 
@@ -188,73 +155,6 @@ fn fovea_of(output: &NetworkOutput, decoding: &Decoding) -> Option<NetworkPoint>
     center_of_mass(&output.fovea, output.side, decoding.fovea_floor)
 }
 
-/// How good one run is on photographs whose truth is known.
-#[derive(Clone, Debug)]
-pub struct Quality {
-    decoding: Decoding,
-    series: Series,
-    scores: Vec<f64>,
-    positive: Vec<bool>,
-}
-
-impl Quality {
-    /// Nothing scored yet.
-    #[must_use]
-    pub fn new(decoding: Decoding) -> Self {
-        Self { decoding, series: Series::default(), scores: Vec::new(), positive: Vec::new() }
-    }
-
-    /// Scores one photograph's outputs where the truth is known.
-    pub fn add(&mut self, case: &Case<'_>, output: &NetworkOutput) {
-        if let Some(positive) = case.glaucoma {
-            self.scores.push(output.glaucoma.into());
-            self.positive.push(positive);
-        }
-        if let Some(truth) = case.disc {
-            let found = disc_of(output, &self.decoding).largest_component();
-            self.series.push("disc_dice".into(), dice(&found, truth));
-        }
-        if let Some(truth) = case.cup {
-            let found = cup_of(output, &self.decoding).largest_component();
-            self.series.push("cup_dice".into(), dice(&found, truth));
-        }
-        if let Some(truth) = case.fovea {
-            // No fovea found is as wrong as pointing to the opposite corner.
-            let error = fovea_of(output, &self.decoding)
-                .map_or(f64::from(output.side) * std::f64::consts::SQRT_2, |found| {
-                    distance((found.x, found.y), (truth.x, truth.y))
-                });
-            self.series.push("fovea_error_px".into(), error);
-        }
-    }
-
-    /// The figures by name, those for which there was truth: mean Dice of disc and cup, mean
-    /// fovea error in network pixels, AUC of the classifier's probability.
-    #[must_use]
-    pub fn figures(&self) -> BTreeMap<String, f64> {
-        let mut figures: BTreeMap<String, f64> = (self.series.0.keys())
-            .filter_map(|name| Some((name.clone(), self.series.mean(name)?)))
-            .collect();
-        if let Some(auc) = auc(&self.scores, &self.positive) {
-            figures.insert("classifier_auc".into(), auc);
-        }
-        figures
-    }
-
-    /// On how many photographs each of [`Quality::figures`] stands.
-    #[must_use]
-    pub fn counts(&self) -> BTreeMap<String, u64> {
-        let mut counts: BTreeMap<String, u64> = self
-            .series
-            .0
-            .iter()
-            .map(|(name, values)| (name.clone(), values.len() as u64))
-            .collect();
-        counts.insert("classifier_auc".into(), self.scores.len() as u64);
-        counts
-    }
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -312,26 +212,5 @@ mod tests {
         let figures = agreement.figures();
         assert_eq!((figures["fovea.only_in_one"], figures["vcdr.only_in_one"]), (1.0, 1.0));
         assert!(!figures.contains_key("fovea.shift_px_mean"));
-    }
-
-    #[test]
-    fn quality_counts_only_what_is_known() {
-        let photograph = RgbImage::new(SIDE, SIDE);
-        let disc = Mask::from_fn(SIDE, SIDE, |x, y| x < 8 && y < 8);
-        let mut quality = Quality::new(Decoding::default());
-        for (glaucoma, probability) in [(true, 0.9), (false, 0.2), (true, 0.1)] {
-            let case = Case {
-                glaucoma: Some(glaucoma),
-                disc: glaucoma.then_some(&disc),
-                fovea: Some(NetworkPoint { x: 3.0, y: 0.0 }),
-                ..Case::unlabelled(&photograph)
-            };
-            quality.add(&case, &output(probability, 8, (3, 4)));
-        }
-        let (figures, counts) = (quality.figures(), quality.counts());
-        assert_eq!((figures["disc_dice"], counts["disc_dice"]), (1.0, 2));
-        assert_eq!((figures["fovea_error_px"], counts["fovea_error_px"]), (4.0, 3));
-        assert_eq!((figures["classifier_auc"], counts["classifier_auc"]), (0.5, 3));
-        assert!(!figures.contains_key("cup_dice"));
     }
 }

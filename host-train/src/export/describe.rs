@@ -14,7 +14,7 @@ use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Keys of the manifest that a file of overrides must not touch: they are what is exported.
-const FACTS: [&str; 9] = [
+const FACTS: [&str; 10] = [
     "format",
     "name",
     "version",
@@ -24,6 +24,7 @@ const FACTS: [&str; 9] = [
     "input",
     "outputs",
     "certificates",
+    "self_test",
 ];
 
 /// How a bundle is called.
@@ -35,7 +36,7 @@ pub struct Identity {
     pub version: String,
     /// Day of export, `YYYY-MM-DD`.
     pub created: String,
-    /// f32 or int8.
+    /// What the numbers in the file are.
     pub precision: Precision,
 }
 
@@ -185,6 +186,7 @@ mod tests {
             position: Default::default(),
             best: None,
             vcdr_model,
+            map_scales: None,
             dataset_hash: String::new(),
             git_revision: Some("abc".into()),
             program: "1".into(),

@@ -1,5 +1,5 @@
-//! Writes the network as an ONNX file: plain f32, or with the quantised maps and weights in QDQ
-//! form (a pair QuantizeLinear, DequantizeLinear behind every map, a DequantizeLinear behind
+//! Writes the network as an ONNX file: plain f32, with weights stored in f16 (a Cast behind each), or
+//! with the quantised maps and weights in QDQ form (a pair QuantizeLinear, DequantizeLinear behind every map, a DequantizeLinear behind
 //! every stored integer weight), which means the same to every engine whether or not it computes
 //! with integers.
 
@@ -11,6 +11,7 @@ use super::proto::{
     TypeProto, ValueInfoProto,
 };
 use super::quantize::Quantization;
+use half::f16;
 use prost::Message;
 
 /// The operator set that the nodes are of.
@@ -25,10 +26,21 @@ pub struct Graph<'a> {
     pub network: &'a FoldedNetwork,
     /// The photograph's side in network pixels.
     pub side: u32,
-    /// Integers in place of f32, where given.
-    pub quantization: Option<&'a Quantization>,
+    /// What its numbers are stored as.
+    pub numbers: Numbers<'a>,
     /// Maps that become outputs too, behind the four of the network (for calibration).
     pub extra_outputs: &'a [String],
+}
+
+/// What weights and maps are stored as.
+#[derive(Clone, Copy, Debug)]
+pub enum Numbers<'a> {
+    /// 32-bit floating point.
+    F32,
+    /// Weights of more than one dimension in 16-bit floating point; computed with in 32.
+    F16Weights,
+    /// These integers.
+    Int8(&'a Quantization),
 }
 
 /// The file's bytes, with `metadata` as (key, value) pairs.
@@ -42,7 +54,7 @@ pub fn encode(graph: &Graph<'_>, metadata: &[(&str, &str)]) -> Vec<u8> {
         ir_version: IR_VERSION,
         producer_name: env!("CARGO_PKG_NAME").into(),
         producer_version: env!("CARGO_PKG_VERSION").into(),
-        graph: Some(Writer::new(graph.quantization).write(graph)),
+        graph: Some(Writer::new(graph.numbers).write(graph)),
         opset_import: vec![OperatorSetIdProto { domain: String::new(), version: OPSET }],
         metadata_props: metadata.iter().map(entry).collect(),
     }
@@ -61,14 +73,21 @@ pub fn without_metadata(bytes: &[u8]) -> Result<Vec<u8>, prost::DecodeError> {
 
 /// Collects nodes and constants while the plan is walked.
 struct Writer<'a> {
-    quantization: Option<&'a Quantization>,
+    numbers: Numbers<'a>,
     nodes: Vec<NodeProto>,
     constants: Vec<TensorProto>,
 }
 
 impl<'a> Writer<'a> {
-    fn new(quantization: Option<&'a Quantization>) -> Self {
-        Self { quantization, nodes: Vec::new(), constants: Vec::new() }
+    fn new(numbers: Numbers<'a>) -> Self {
+        Self { numbers, nodes: Vec::new(), constants: Vec::new() }
+    }
+
+    fn quantization(&self) -> Option<&'a Quantization> {
+        match self.numbers {
+            Numbers::Int8(quantization) => Some(quantization),
+            Numbers::F32 | Numbers::F16Weights => None,
+        }
     }
 
     fn write(mut self, graph: &Graph<'_>) -> GraphProto {
@@ -92,8 +111,8 @@ impl<'a> Writer<'a> {
 
     fn shared_constants(&mut self) {
         self.f32s("resize.scales", &[4], &[1.0, 1.0, 2.0, 2.0]);
-        if let Some(quantization) = self.quantization {
-            self.i8s("map.zero_point", &[], &[quantization.zero_point]);
+        if let Some(quantization) = self.quantization() {
+            self.i8s("map.zero_point", &[], &[quantization.levels.zero_point()]);
         }
     }
 
@@ -138,7 +157,7 @@ impl<'a> Writer<'a> {
         self.node("GlobalMaxPool", vec![self.readable(input)], &pooled, vec![]);
         self.node("Flatten", vec![pooled], &flat, vec![int("axis", 1)]);
         let (weight, bias) = (format!("{}.weight", conv.name), format!("{}.bias", conv.name));
-        self.f32s(&weight, &[1, conv.inputs], &conv.weight);
+        self.weights(&weight, &[1, conv.inputs], &conv.weight);
         self.f32s(&bias, &[1], &conv.bias);
         let logits = format!("{output}.logits");
         self.node("Gemm", vec![flat, weight, bias], &logits, vec![int("transB", 1)]);
@@ -149,7 +168,7 @@ impl<'a> Writer<'a> {
     fn conv(&mut self, input: &str, conv: &Conv, output: &str) {
         let (weight, bias) = (format!("{}.weight", conv.name), format!("{}.bias", conv.name));
         let shape = [conv.outputs, conv.inputs, conv.kernel, conv.kernel];
-        match self.quantization.and_then(|quantization| quantization.convs.get(&conv.name)) {
+        match self.quantization().and_then(|quantization| quantization.convs.get(&conv.name)) {
             Some(integers) => {
                 let stored = (format!("{weight}.integers"), format!("{weight}.scale"));
                 self.i8s(&stored.0, &shape, &integers.weight);
@@ -171,7 +190,7 @@ impl<'a> Writer<'a> {
                 );
             }
             None => {
-                self.f32s(&weight, &shape, &conv.weight);
+                self.weights(&weight, &shape, &conv.weight);
                 self.f32s(&bias, &[conv.outputs], &conv.bias);
             }
         }
@@ -187,7 +206,7 @@ impl<'a> Writer<'a> {
     /// Puts a map on its grid of integers and back, where it has a scale.
     fn quantize_map(&mut self, map: &str) {
         let Some(&scale) =
-            self.quantization.and_then(|quantization| quantization.map_scale.get(map))
+            self.quantization().and_then(|quantization| quantization.map_scale.get(map))
         else {
             return;
         };
@@ -202,7 +221,7 @@ impl<'a> Writer<'a> {
 
     /// The name under which a map is read: from its grid where it has one.
     fn readable(&self, map: &str) -> String {
-        let quantized = self.quantization.is_some_and(|q| q.map_scale.contains_key(map));
+        let quantized = self.quantization().is_some_and(|q| q.map_scale.contains_key(map));
         if quantized { format!("{map}.real") } else { map.to_string() }
     }
 
@@ -220,6 +239,17 @@ impl<'a> Writer<'a> {
             op_type: op.into(),
             attribute,
         });
+    }
+
+    /// Weights that are no integers: as they are, or in half the bytes and a Cast behind.
+    fn weights(&mut self, name: &str, shape: &[usize], values: &[f32]) {
+        if !matches!(self.numbers, Numbers::F16Weights) {
+            return self.f32s(name, shape, values);
+        }
+        let stored = format!("{name}.halves");
+        let halves = values.iter().flat_map(|value| f16::from_f32(*value).to_le_bytes()).collect();
+        self.constant(&stored, shape, DataType::Float16, halves);
+        self.node("Cast", vec![stored], name, vec![int("to", DataType::Float as i64)]);
     }
 
     fn f32s(&mut self, name: &str, shape: &[usize], values: &[f32]) {
@@ -276,11 +306,12 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use super::*;
-    use crate::export::calibrate::{Clipping, observe};
+    use crate::export::calibrate::observe;
     use crate::export::engine::Engine;
     use crate::export::fold::fold;
-    use crate::export::quantize::{Levels, Scheme, quantize};
+    use crate::export::quantize::{Scheme, quantize};
     use crate::export::testing::{photograph, random_network, reference};
+    use crate::network::grid::{Clipping, Levels};
     use glaucoma_common::reading::NetworkOutput;
 
     const SCALE: f32 = 1.0 / 255.0;
@@ -299,15 +330,42 @@ mod tests {
         for (width, side, seed) in [(4, 32, 1), (8, 48, 2), (6, 64, 3)] {
             let tensors = random_network(width, seed);
             let network = fold(&tensors).unwrap();
-            let graph = Graph { network: &network, side, quantization: None, extra_outputs: &[] };
+            let graph =
+                Graph { network: &network, side, numbers: Numbers::F32, extra_outputs: &[] };
             let engine = Engine::load(&encode(&graph, &[("key", "value")])).unwrap();
-            assert_eq!((engine.side(), engine.metadata("key")), (side, Some("value")));
+            assert_eq!((engine.side(), engine.metadata("key")), (side, Some("value".into())));
             let photograph = photograph(side, seed);
             let written = engine.run(&photograph, SCALE).unwrap();
             let difference = largest_difference(&written, &reference(&tensors, &photograph));
             println!("width {width}, side {side}: {difference:e}");
             assert!(difference < 1e-5, "width {width}, side {side}: {difference:e}");
         }
+    }
+
+    /// Weights are read back as the f16 numbers next to them, and nothing else changes: the file is
+    /// that of a network whose weights are those numbers.
+    #[test]
+    fn f16_file_computes_with_rounded_weights() {
+        let (side, tensors) = (48, random_network(8, 2));
+        let mut network = fold(&tensors).unwrap();
+        let graph =
+            Graph { network: &network, side, numbers: Numbers::F16Weights, extra_outputs: &[] };
+        let (halves, whole) =
+            (encode(&graph, &[]), encode(&Graph { numbers: Numbers::F32, ..graph }, &[]));
+        assert!(halves.len() * 10 < whole.len() * 6, "{} of {}", halves.len(), whole.len());
+        let photograph = photograph(side, 2);
+        let found = Engine::load(&halves).unwrap().run(&photograph, SCALE).unwrap();
+        let round = |conv: &mut Conv| {
+            conv.weight.iter_mut().for_each(|weight| *weight = f16::from_f32(*weight).to_f32());
+        };
+        network.encoder.iter_mut().chain(&mut network.decoder).flatten().for_each(round);
+        network.maps.iter_mut().chain([&mut network.glaucoma]).for_each(round);
+        let graph = Graph { network: &network, side, numbers: Numbers::F32, extra_outputs: &[] };
+        let rounded = Engine::load(&encode(&graph, &[])).unwrap();
+        let difference = largest_difference(&found, &rounded.run(&photograph, SCALE).unwrap());
+        assert!(difference < 1e-6, "{difference:e}");
+        let exact = Engine::load(&whole).unwrap().run(&photograph, SCALE).unwrap();
+        assert!(largest_difference(&found, &exact) > 1e-6, "the weights were not rounded");
     }
 
     #[test]
@@ -317,14 +375,15 @@ mod tests {
         let network = fold(&tensors).unwrap();
         let photographs: Vec<_> = (0..4).map(|seed| photograph(side, seed)).collect();
         let observed = observe(&network, side, SCALE, &photographs).unwrap();
-        let graph = Graph { network: &network, side, quantization: None, extra_outputs: &[] };
+        let graph = Graph { network: &network, side, numbers: Numbers::F32, extra_outputs: &[] };
         let f32_bytes = encode(&graph, &[]);
         let exact = Engine::load(&f32_bytes).unwrap();
         for levels in [Levels::Half, Levels::Full] {
             for clipping in Clipping::CANDIDATES {
-                let quantization =
-                    quantize(&network, &observed, Scheme { levels, clipping }).unwrap();
-                let graph = Graph { quantization: Some(&quantization), ..graph };
+                let scheme = Scheme::uniform(&observed, levels, clipping);
+                let scales = scheme.scales(&observed).unwrap();
+                let quantization = quantize(&network, levels, &scales).unwrap();
+                let graph = Graph { numbers: Numbers::Int8(&quantization), ..graph };
                 let bytes = encode(&graph, &[]);
                 let engine = Engine::load(&bytes).unwrap();
                 let difference = photographs

@@ -4,7 +4,7 @@
 //! validation part, divided exactly as the training divided it. A network that learnt the class
 //! from views of the disc sees those views here too, beside the whole photographs.
 
-use super::agreement::Case;
+use super::quality::Case;
 use crate::dataset::cache::Cache;
 use crate::dataset::example::Example;
 use crate::dataset::framing::{DiscCrop, attach_hints, reference_crop};
@@ -40,22 +40,11 @@ pub struct Photographs {
 }
 
 impl Photographs {
-    /// The photographs to certify on. Machine-made masks are no truth.
+    /// The photographs to certify on.
     #[must_use]
     pub fn cases(&self) -> Vec<Case<'_>> {
-        let whole = self.certification.iter().map(|example| case_of(example, false));
-        whole.chain(self.views.iter().map(|view| case_of(view, true))).collect()
-    }
-}
-
-fn case_of(example: &Example, class_only: bool) -> Case<'_> {
-    Case {
-        photograph: &example.pixels,
-        glaucoma: example.glaucoma,
-        disc: example.disc.as_ref().filter(|_| !example.disc_pseudo),
-        cup: example.cup.as_ref().filter(|_| !example.cup_pseudo),
-        fovea: example.fovea,
-        class_only,
+        let of = |class_only| move |example| Case { example, class_only };
+        self.certification.iter().map(of(false)).chain(self.views.iter().map(of(true))).collect()
     }
 }
 
@@ -136,10 +125,8 @@ impl Loader<'_> {
     fn load(&self, samples: &[Sample]) -> Result<(Vec<Example>, Vec<Example>), DatasetError> {
         let contract = self.config.input.contract();
         let side = contract.side;
-        let mut examples = load::load(samples, &contract, side, self.cache, &|| ())?;
+        let examples = load::load(samples, &contract, side, self.cache, &|| ())?;
         let Some(crop) = self.crop else { return Ok((examples, Vec::new())) };
-        // The class belongs to the view, not to the whole photograph.
-        examples.iter_mut().for_each(|example| example.glaucoma = None);
         let masters = load::load(samples, &contract, MASTER * side, self.cache, &|| ())?;
         let views = masters.iter().filter_map(|master| reference_crop(master, side, crop));
         let class_alone =

@@ -99,6 +99,7 @@ pub(crate) enum DataType {
     Float = 1,
     Int8 = 3,
     Int32 = 6,
+    Float16 = 10,
 }
 
 /// Name and type of a graph's input or output.

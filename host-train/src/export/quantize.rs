@@ -5,50 +5,44 @@
 //! each (a group of maps shares it, see [`scale_groups`]); a bias is an i32 in units of
 //! `input scale x weight scale`, so that an integer engine adds it to its sums as it is.
 //! The first convolution, which reads the photograph, and the heads stay in f32: they are below
-//! one per cent of the work.
+//! one per cent of the work, and the photograph's own 8 bits would not fit into [`Levels::Half`].
 
-use super::calibrate::{Clipping, Observed};
+use super::calibrate::Observed;
 use super::fold::{Conv, FoldedNetwork};
 use super::plan::{Step, plan, scale_groups};
+use crate::network::grid::{Clipping, Levels};
 use std::collections::BTreeMap;
 
-/// How many of the 256 integers a map uses. All maps are zero or above (they follow a ReLU).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Levels {
-    /// 0 to 127, zero point 0: products of such numbers never overflow in pairs of 16 bits, so
-    /// that every instruction set can compute the same sums exactly.
-    Half,
-    /// -128 to 127, zero point -128: twice as fine.
-    Full,
-}
-
-impl Levels {
-    /// The integer that stands for 0.
-    #[must_use]
-    pub fn zero_point(self) -> i8 {
-        match self {
-            Levels::Half => 0,
-            Levels::Full => i8::MIN,
-        }
-    }
-
-    /// Steps between 0 and the largest value that can be told.
-    #[must_use]
-    pub fn steps(self) -> f64 {
-        match self {
-            Levels::Half => 127.0,
-            Levels::Full => 255.0,
-        }
-    }
-}
-
 /// What is chosen in quantising.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Scheme {
     /// Integers in use for maps.
     pub levels: Levels,
-    /// Where a map's values are cut off.
-    pub clipping: Clipping,
+    /// Where the values of each group of maps are cut off.
+    pub clipping: BTreeMap<String, Clipping>,
+}
+
+impl Scheme {
+    /// One way of clipping for all groups that were observed.
+    #[must_use]
+    pub fn uniform(observed: &Observed, levels: Levels, clipping: Clipping) -> Self {
+        let groups = observed.groups().map(|group| (group.clone(), clipping));
+        Self { levels, clipping: groups.collect() }
+    }
+
+    /// The value of one step of each group of maps.
+    ///
+    /// # Errors
+    /// A group that calibration did not see, or that is zero throughout.
+    pub fn scales(&self, observed: &Observed) -> Result<BTreeMap<String, f32>, QuantizeError> {
+        let scale = |(group, clipping): (&String, &Clipping)| {
+            let histogram =
+                observed.of(group).ok_or_else(|| QuantizeError::NotObserved(group.clone()))?;
+            let scale = histogram.scale(*clipping, self.levels);
+            Ok((group.clone(), scale.ok_or_else(|| QuantizeError::Dead(group.clone()))?))
+        };
+        self.clipping.iter().map(scale).collect()
+    }
 }
 
 /// The integers of one convolution.
@@ -67,8 +61,8 @@ pub struct QuantizedConv {
 /// A whole network's scales and integers.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Quantization {
-    /// The integer that stands for 0 in every map.
-    pub zero_point: i8,
+    /// Integers in use for maps.
+    pub levels: Levels,
     /// Value of one step of each quantised map.
     pub map_scale: BTreeMap<String, f32>,
     /// The convolutions that are stored as integers, by name; the others stay f32.
@@ -88,17 +82,22 @@ pub enum QuantizeError {
     Dead(String),
 }
 
-/// Chooses scales from what calibration saw and rounds every convolution that reads a quantised map.
+/// Rounds every convolution that reads a quantised map, with maps in steps of `scales`, by group.
 ///
 /// # Errors
-/// A map that calibration did not see, or that is zero throughout.
+/// A group of maps without a scale.
 pub fn quantize(
     network: &FoldedNetwork,
-    observed: &Observed,
-    scheme: Scheme,
+    levels: Levels,
+    scales: &BTreeMap<String, f32>,
 ) -> Result<Quantization, QuantizeError> {
     let steps = plan(network);
-    let map_scale = map_scales(&steps, observed, scheme)?;
+    let scale_of = |(map, group): (String, String)| match scales.get(&group) {
+        Some(scale) => Ok((map, *scale)),
+        None => Err(QuantizeError::NotObserved(group)),
+    };
+    let map_scale: BTreeMap<String, f32> =
+        scale_groups(&steps).into_iter().map(scale_of).collect::<Result<_, _>>()?;
     let mut convs = BTreeMap::new();
     for step in &steps {
         if let Step::Conv { input, conv } = step
@@ -107,31 +106,7 @@ pub fn quantize(
             convs.insert(conv.name.clone(), quantize_conv(conv, input_scale));
         }
     }
-    Ok(Quantization { zero_point: scheme.levels.zero_point(), map_scale, convs })
-}
-
-fn map_scales(
-    steps: &[Step<'_>],
-    observed: &Observed,
-    scheme: Scheme,
-) -> Result<BTreeMap<String, f32>, QuantizeError> {
-    let groups = scale_groups(steps);
-    let mut members: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
-    for (map, group) in &groups {
-        members.entry(group).or_default().push(map);
-    }
-    let mut scales = BTreeMap::new();
-    for (group, maps) in members {
-        let histogram =
-            observed.merged(&maps).ok_or_else(|| QuantizeError::NotObserved(group.into()))?;
-        let limit = histogram.limit(scheme.clipping, scheme.levels);
-        let scale = (f64::from(limit) / scheme.levels.steps()) as f32;
-        if !scale.is_normal() {
-            return Err(QuantizeError::Dead(group.into()));
-        }
-        scales.extend(maps.iter().map(|map| ((*map).to_string(), scale)));
-    }
-    Ok(scales)
+    Ok(Quantization { levels, map_scale, convs })
 }
 
 /// Rounds one convolution whose input has steps of `input_scale`.
@@ -227,16 +202,16 @@ mod tests {
         let network = fold(&random_network(4, 3)).unwrap();
         let photographs = [photograph(32, 1), photograph(32, 2)];
         let observed = observe(&network, 32, 1.0 / 255.0, &photographs).unwrap();
-        let scheme = Scheme { levels: Levels::Half, clipping: Clipping::Largest };
-        let scales = quantize(&network, &observed, scheme).unwrap().map_scale;
+        let scheme = Scheme::uniform(&observed, Levels::Half, Clipping::Largest);
+        let scales = scheme.scales(&observed).unwrap();
+        let scales = quantize(&network, Levels::Half, &scales).unwrap().map_scale;
         let (skip, pooled) = ("encoder.stage1.conv2", "encoder.stage1.pool");
         for map in [pooled, "decoder.stage4.up", "decoder.stage4.concat"] {
             assert_eq!(scales[map], scales[skip], "{map}");
         }
         assert!(scales["encoder.stage2.conv1"] != scales["encoder.stage2.conv2"]);
         // Nothing is cut off where the largest value sets the scale.
-        let maps: Vec<&str> = vec![skip, "decoder.stage4.up"];
-        let histogram = observed.merged(&maps).unwrap();
+        let histogram = observed.of(skip).unwrap();
         assert_eq!(histogram.limit(Clipping::Largest, Levels::Half) / 127.0, scales[skip]);
     }
 
@@ -244,9 +219,11 @@ mod tests {
     fn black_photographs_are_refused() {
         let network = fold(&random_network(4, 3)).unwrap();
         let none = observe(&network, 32, 1.0 / 255.0, &[]).unwrap();
-        let scheme = Scheme { levels: Levels::Half, clipping: Clipping::Largest };
-        assert!(matches!(quantize(&network, &none, scheme), Err(QuantizeError::Dead(_))));
-        let error = quantize(&network, &Observed::default(), scheme).unwrap_err();
+        let scheme = Scheme::uniform(&none, Levels::Half, Clipping::Largest);
+        assert!(matches!(scheme.scales(&none), Err(QuantizeError::Dead(_))));
+        let error = scheme.scales(&Observed::default()).unwrap_err();
+        assert!(matches!(error, QuantizeError::NotObserved(_)));
+        let error = quantize(&network, Levels::Half, &BTreeMap::new()).unwrap_err();
         assert!(matches!(error, QuantizeError::NotObserved(_)));
     }
 }

@@ -6,11 +6,12 @@
 // operators would not be an independent witness.
 #![allow(clippy::disallowed_methods)]
 
+use crate::dataset::example::Example;
 use candle_core::{Device, Tensor};
 use glaucoma_common::manifest::{
     FORMAT, Manifest, NetworkFacts, OutputNames, Precision, Provenance,
 };
-use glaucoma_common::preprocess::{Framing, InputContract, ResizeFilter};
+use glaucoma_common::preprocess::{Framing, InputContract, Placement, ResizeFilter};
 use glaucoma_common::reading::NetworkOutput;
 use glaucoma_common::risk::{OperatingPoint, VcdrModel};
 use image::{Rgb, RgbImage};
@@ -127,7 +128,15 @@ pub(crate) fn manifest(side: u32, precision: Precision) -> Manifest {
             intended_use: "tests".into(),
         },
         certificates: vec![],
+        self_test: None,
     }
+}
+
+/// [`photograph`] as an example of which nothing is known.
+pub(crate) fn example(side: u32, seed: u64) -> Example {
+    let (width, height) = (f64::from(side), f64::from(side));
+    let placement = Placement { origin_x: 0.0, origin_y: 0.0, width, height, side };
+    Example::unlabelled("drawn", 0, photograph(side, seed), placement)
 }
 
 /// A smooth picture with a bright disc somewhere, different for every seed.

@@ -1,8 +1,11 @@
 //! The multi-task U-Net: what it predicts, how it is shaped, and how it is asked.
 
 pub mod cuda;
+pub mod grid;
 pub mod layers;
 pub mod pretrained;
+pub mod quantize_aware;
+pub mod tape;
 pub mod unet;
 pub mod vgg;
 
@@ -12,7 +15,10 @@ pub(crate) mod golden;
 pub use unet::UNet;
 
 use candle_core::Tensor;
+use candle_core::backprop::GradStore;
 use serde::{Deserialize, Serialize};
+use std::rc::Rc;
+use tape::Tape;
 
 /// One of the four things the network predicts, in the order of the paper.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -139,12 +145,24 @@ pub enum Mode {
 #[derive(Clone, Debug, Default)]
 pub struct Outputs {
     logits: [Option<Tensor>; 4],
+    tape: Rc<Tape>,
 }
 
 impl Outputs {
     /// Logits of a task that was asked for: (B) for glaucoma, (B, 1, S, S) for the maps.
     pub fn logits(&self, task: Task) -> Option<&Tensor> {
         self.logits[task.index()].as_ref()
+    }
+
+    /// Gradients of the scalar `loss`, made of these logits, by all variables that it reaches through
+    /// the network. The pass must have been one in training mode; several losses may go back through it.
+    ///
+    /// # Errors
+    /// Failures of the tensor library.
+    pub fn backward(&self, loss: &Tensor) -> candle_core::Result<GradStore> {
+        let mut gradients = loss.backward()?;
+        self.tape.backward(&mut gradients)?;
+        Ok(gradients)
     }
 
     pub(crate) fn set(&mut self, task: Task, logits: Tensor) {
@@ -174,6 +192,11 @@ pub enum NetworkError {
     /// The images are not (B, 3, H, W) with sides that are positive multiples of 16.
     #[error("images are {0:?}, must be (batch, 3, height, width) with sides a multiple of 16")]
     Images(Vec<usize>),
+    /// A group of maps is zero on every image that its grid should be chosen by.
+    #[error(
+        "quantize-aware: {0} is zero on every calibration image: a dead network, or black images"
+    )]
+    Dead(String),
     /// A tensor operation failed.
     #[error("network: {0}")]
     Tensor(#[from] candle_core::Error),

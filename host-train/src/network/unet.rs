@@ -3,10 +3,14 @@
 use super::layers::conv2d::conv2d;
 use super::layers::dropout::dropout;
 use super::layers::global_max::global_max;
+use super::layers::linear::linear;
 use super::layers::upsample_concat::upsample_concat;
+use super::quantize_aware::{MapScales, Maps, QuantizeAware};
+use super::tape::Tape;
 use super::vgg::{Initialiser, Stage, Vgg};
 use super::{Mode, NetworkConfig, NetworkError, Outputs, Task};
 use candle_core::{Device, Tensor, Var};
+use std::rc::Rc;
 
 /// The first bias of a map head: a disc, a cup or a fovea takes about one pixel in fifty, so that is
 /// what an untrained network had better say (ln(0.02 / 0.98); Lin et al. 2017, section 4.1). From 0,
@@ -22,6 +26,8 @@ pub struct UNet {
     decoder: Vec<Stage>,
     /// (1, C, 1, 1) and (1) of each map head, (1, C) and (1) of the glaucoma head.
     heads: Vec<(Task, Var, Var)>,
+    /// Whether it computes as its quantised file will.
+    maps: Maps,
 }
 
 impl UNet {
@@ -57,15 +63,32 @@ impl UNet {
             }
             heads.push((task, weight, bias));
         }
-        Ok(Self { config: config.clone(), encoder, decoder, heads })
+        Ok(Self { config: config.clone(), encoder, decoder, heads, maps: Maps::Float })
     }
 
     /// Logits of the asked tasks for `images` (B, 3, H, W), RGB in 0..1, sides multiples of 16.
     ///
     /// Only what the tasks need is computed: glaucoma alone runs the encoder only. In training
-    /// mode every pass moves the running statistics of the normalisations it goes through.
+    /// mode every pass moves the running statistics of the normalisations it goes through, and
+    /// [`Outputs::backward`] has a way back.
     pub fn forward(
         &self,
+        images: &Tensor,
+        tasks: &[Task],
+        mode: Mode,
+    ) -> Result<Outputs, NetworkError> {
+        let images = images.contiguous()?;
+        let tape = match mode {
+            Mode::Train { .. } => Tape::begin(&images),
+            Mode::Evaluate => Tape::none(),
+        };
+        self.forward_on(tape, &images, tasks, mode)
+    }
+
+    /// As [`UNet::forward`], on a tape of the caller's choice, of contiguous images.
+    pub(crate) fn forward_on(
+        &self,
+        tape: Tape,
         images: &Tensor,
         tasks: &[Task],
         mode: Mode,
@@ -74,39 +97,83 @@ impl UNet {
             [b, 3, h, w] if [b, h, w].iter().all(|n| **n > 0) && h % 16 == 0 && w % 16 == 0 => {}
             other => return Err(NetworkError::Images(other.to_vec())),
         }
-        let mut maps = self.encoder.forward(images, mode)?;
+        let mut maps = self.encoder.forward(&tape, images, mode, &self.maps)?;
         let mut outputs = Outputs::default();
         let deepest = maps.pop().ok_or(NetworkError::NoTasks)?;
         if tasks.contains(&Task::Glaucoma) {
-            outputs.set(Task::Glaucoma, self.classify(&deepest, mode)?);
+            outputs.set(Task::Glaucoma, tape.end(&self.classify(&tape, &deepest, mode)?)?);
         }
         if tasks.iter().any(|task| task.is_map()) {
             let mut map = deepest;
-            for (stage, skip) in self.decoder.iter().zip(maps.iter().rev()) {
-                map = stage.forward(&upsample_concat(&map, skip)?, mode)?;
+            let above = self.encoder.stages.iter().rev().skip(1);
+            for ((stage, skip), from) in self.decoder.iter().zip(maps.iter().rev()).zip(above) {
+                let joined =
+                    self.maps.pass(&tape, &from.group(), upsample_concat(&tape, &map, skip)?)?;
+                map = stage.forward(&tape, &joined, mode, &self.maps)?;
             }
             for &task in tasks.iter().filter(|task| task.is_map()) {
                 let (weight, bias) = self.head(task)?;
-                outputs.set(task, conv2d(&map, weight, bias)?);
+                outputs.set(task, tape.end(&conv2d(&tape, &map, weight, bias)?)?);
             }
         }
+        outputs.tape = Rc::new(tape);
         Ok(outputs)
     }
 
     /// The encoder's five maps, from full resolution to a sixteenth of it.
     #[cfg(test)]
     pub(super) fn encode(&self, images: &Tensor, mode: Mode) -> Result<Vec<Tensor>, NetworkError> {
-        Ok(self.encoder.forward(images, mode)?)
+        Ok(self.encoder.forward(&Tape::none(), images, mode, &Maps::Float)?)
+    }
+
+    /// The grids it computes on; `None` for a network that computes in floating point.
+    #[must_use]
+    pub fn map_scales(&self) -> Option<&MapScales> {
+        match &self.maps {
+            Maps::Quantized(scales) => Some(scales),
+            Maps::Float | Maps::Observed(_) => None,
+        }
+    }
+
+    /// Computes on these grids from now on, in training and evaluation; `None`: in floating point.
+    pub fn set_map_scales(&mut self, scales: Option<MapScales>) {
+        self.maps = scales.map_or(Maps::Float, Maps::Quantized);
+    }
+
+    /// Chooses grids by `images` (N, 3, H, W) and computes on them from now on.
+    ///
+    /// # Errors
+    /// A group of maps that is zero throughout; failures of the network.
+    pub fn quantize_aware(
+        &mut self,
+        images: &Tensor,
+        options: &QuantizeAware,
+    ) -> Result<(), NetworkError> {
+        self.maps = Maps::Observed(std::cell::RefCell::default());
+        // One by one: the maps of all of them would not fit beside each other.
+        for number in 0..images.dim(0)? {
+            self.forward(&images.narrow(0, number, 1)?, &self.config.tasks, Mode::Evaluate)?;
+        }
+        let Maps::Observed(histograms) = std::mem::take(&mut self.maps) else { return Ok(()) };
+        let scale = |(group, histogram): (String, super::grid::Histogram)| match histogram
+            .scale(options.clipping, options.levels)
+        {
+            Some(scale) => Ok((group, scale)),
+            None => Err(NetworkError::Dead(group)),
+        };
+        let scales = histograms.into_inner().into_iter().map(scale).collect::<Result<_, _>>()?;
+        self.set_map_scales(Some(MapScales { levels: options.levels, scales }));
+        Ok(())
     }
 
     /// (B): the strongest response of each deepest channel, dropout, one linear unit.
-    fn classify(&self, deepest: &Tensor, mode: Mode) -> Result<Tensor, NetworkError> {
+    fn classify(&self, tape: &Tape, deepest: &Tensor, mode: Mode) -> Result<Tensor, NetworkError> {
         let (weight, bias) = self.head(Task::Glaucoma)?;
-        let mut features = global_max(deepest)?;
+        let mut features = global_max(tape, deepest)?;
         if let Mode::Train { dropout_seed } = mode {
-            features = dropout(&features, self.config.dropout, dropout_seed)?;
+            features = dropout(tape, &features, self.config.dropout, dropout_seed)?;
         }
-        Ok(features.broadcast_mul(weight)?.sum(1)?.broadcast_add(bias)?)
+        Ok(linear(tape, &features, weight, bias)?)
     }
 
     fn head(&self, task: Task) -> Result<(&Tensor, &Tensor), NetworkError> {

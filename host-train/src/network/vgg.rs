@@ -5,6 +5,8 @@
 use super::layers::batch_norm::BatchNorm;
 use super::layers::conv_norm_relu::{By, conv_norm_relu};
 use super::layers::max_pool::max_pool;
+use super::quantize_aware::Maps;
+use super::tape::Tape;
 use super::{Mode, NetworkConfig};
 use candle_core::{DType, Device, Result, Shape, Tensor, Var};
 use rand::{Rng, SeedableRng};
@@ -62,12 +64,21 @@ impl Block {
         })
     }
 
-    pub(super) fn forward(&self, x: &Tensor, mode: Mode) -> Result<Tensor> {
+    /// `name` is that of its convolution.
+    fn forward(
+        &self,
+        name: &str,
+        tape: &Tape,
+        x: &Tensor,
+        mode: Mode,
+        maps: &Maps,
+    ) -> Result<Tensor> {
         let by = match mode {
-            Mode::Train { .. } => By::Batch,
-            Mode::Evaluate => By::Running,
+            Mode::Train { .. } if !maps.is_quantized() => By::Batch,
+            Mode::Train { .. } | Mode::Evaluate => By::Running,
         };
-        conv_norm_relu(x, &self.weight, &self.bias, &self.norm, by)
+        let weight = maps.weight(tape, name, &self.weight)?;
+        maps.pass(tape, name, conv_norm_relu(tape, x, &weight, &self.bias, &self.norm, by)?)
     }
 }
 
@@ -85,8 +96,21 @@ impl Stage {
         Ok(Self { name, blocks: blocks.collect::<Result<_>>()? })
     }
 
-    pub(super) fn forward(&self, x: &Tensor, mode: Mode) -> Result<Tensor> {
-        self.blocks.iter().try_fold(x.clone(), |x, block| block.forward(&x, mode))
+    pub(super) fn forward(
+        &self,
+        tape: &Tape,
+        x: &Tensor,
+        mode: Mode,
+        maps: &Maps,
+    ) -> Result<Tensor> {
+        self.blocks.iter().enumerate().try_fold(x.clone(), |x, (at, block)| {
+            block.forward(&format!("{}.conv{}", self.name, at + 1), tape, &x, mode, maps)
+        })
+    }
+
+    /// The group that the stage's output belongs to: its last convolution.
+    pub(super) fn group(&self) -> String {
+        format!("{}.conv{}", self.name, self.blocks.len())
     }
 
     pub(super) fn parameters(&self, to: &mut Vec<(String, Var)>) {
@@ -127,15 +151,21 @@ impl Vgg {
     }
 
     /// The five maps, from full resolution to a sixteenth of it.
-    pub(super) fn forward(&self, images: &Tensor, mode: Mode) -> Result<Vec<Tensor>> {
-        let mut maps: Vec<Tensor> = Vec::with_capacity(self.stages.len());
+    pub(super) fn forward(
+        &self,
+        tape: &Tape,
+        images: &Tensor,
+        mode: Mode,
+        maps: &Maps,
+    ) -> Result<Vec<Tensor>> {
+        let mut found: Vec<Tensor> = Vec::with_capacity(self.stages.len());
         for stage in &self.stages {
-            let map = match maps.last() {
-                None => stage.forward(images, mode)?,
-                Some(above) => stage.forward(&max_pool(above)?, mode)?,
+            let map = match found.last() {
+                None => stage.forward(tape, images, mode, maps)?,
+                Some(above) => stage.forward(tape, &max_pool(tape, above)?, mode, maps)?,
             };
-            maps.push(map);
+            found.push(map);
         }
-        Ok(maps)
+        Ok(found)
     }
 }

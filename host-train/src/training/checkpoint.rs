@@ -2,6 +2,7 @@
 //! metadata everything else that is needed to go on or to judge the model.
 
 use super::config::Config;
+use crate::network::quantize_aware::MapScales;
 use crate::network::{NetworkConfig, NetworkError, UNet};
 use crate::strategy::State;
 use candle_core::safetensors::Load;
@@ -55,6 +56,9 @@ pub struct CheckpointInfo {
     /// Linear classifier of the vertical cup-to-disc ratio, fitted to the true masks of the training
     /// images; `None` when they do not have masks and labels of both classes.
     pub vcdr_model: Option<VcdrModel>,
+    /// The grids that a quantisation-aware training computes on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub map_scales: Option<MapScales>,
     /// SHA-256, in hex, of everything that was fed to the network.
     pub dataset_hash: String,
     /// Revision of the sources, where the program was run from a checkout.
@@ -244,14 +248,16 @@ impl Checkpoint {
         Ok(Self { path: owned(), info, tensors })
     }
 
-    /// Builds the network of the checkpoint's configuration and fills in weights and statistics.
+    /// Builds the network of the checkpoint's configuration and fills in weights, statistics and the
+    /// grids it was trained on, where it was.
     ///
     /// # Errors
     /// Missing, superfluous or misshapen tensors.
     pub fn network(&self, device: &Device) -> Result<UNet, CheckpointError> {
         // Every weight is overwritten, so the seed does not matter.
-        let net = UNet::new(&self.info.config.network, 0, device)
+        let mut net = UNet::new(&self.info.config.network, 0, device)
             .map_err(|source| CheckpointError::Network { path: self.path.clone(), source })?;
+        net.set_map_scales(self.info.map_scales.clone());
         let mut left: BTreeMap<&String, &Tensor> = self.network_tensors().collect();
         for (name, var) in net.parameters().into_iter().chain(net.buffers()) {
             let Some(tensor) = left.remove(&name) else {

@@ -1,5 +1,6 @@
 //! What a training is asked to do: one TOML file. Defaults reproduce the paper; unknown keys are refused.
 
+pub use super::distill::Distill;
 use super::schedule::Schedule;
 pub use super::source::{Phantoms, Source};
 use crate::adam::AdamConfig;
@@ -8,6 +9,8 @@ use crate::evaluation::SCALE;
 use crate::loss::FoveaLoss;
 use crate::network::NetworkConfig;
 use crate::network::cuda::Precision;
+use crate::network::grid::Clipping;
+use crate::network::quantize_aware::QuantizeAware;
 use crate::strategy::{self, StrategyName};
 use glaucoma_common::manifest::Decoding;
 use glaucoma_common::preprocess::{Framing, InputContract, ResizeFilter};
@@ -83,9 +86,16 @@ pub struct Config {
     /// what `best.safetensors` holds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub average: Option<f64>,
+    /// Train (usually a few epochs from `init_from`) with weights and maps rounded as an int8 file rounds
+    /// them; absent: in floating point. Normalisations keep their running statistics as they are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub quantize_aware: Option<QuantizeAware>,
     /// Stop when so many validations in a row have brought nothing better.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub patience: Option<u64>,
+    /// Learn from what another network says as well as from labels; absent: from labels alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub distill: Option<Distill>,
     /// Random changes of the training images; absent: none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub augment: Option<Augment>,
@@ -121,7 +131,9 @@ impl Default for Config {
             schedule: Schedule::default(),
             freeze_encoder_epochs: 0,
             average: None,
+            quantize_aware: None,
             patience: None,
+            distill: None,
             augment: None,
             data: Vec::new(),
         }
@@ -316,7 +328,20 @@ impl Config {
             self.pretrained.is_none() || self.init_from.is_none(),
             "pretrained and init_from exclude each other: each says where the weights start",
         )?;
+        if let Some(QuantizeAware { clipping, images, .. }) = self.quantize_aware {
+            require(
+                self.init_from.is_some(),
+                "quantize_aware needs init_from: grids are chosen for a network that has learnt",
+            )?;
+            require(images > 0, "quantize_aware.images must be at least 1")?;
+            let quantile = match clipping {
+                Clipping::Quantile(share) => share > 0.0 && share <= 1.0,
+                _ => true,
+            };
+            require(quantile, "quantize_aware.clipping.quantile must be above 0 and at most 1")?;
+        }
         require(self.patience != Some(0), "patience must be at least 1")?;
+        self.distill.as_ref().map_or(Ok(()), Distill::validate)?;
         require(self.schedule.drop_steps > 0, "schedule.drop_steps must be at least 1")?;
         require(
             self.schedule.drop_factor > 0.0 && self.schedule.drop_factor <= 1.0,

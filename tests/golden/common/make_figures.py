@@ -49,6 +49,16 @@ def bootstrap(scores, labels, seed, resamples, confidence):
     return [roc_auc_score(labels, scores), *np.quantile(values, [tail, 1 - tail])]
 
 
+def shares():
+    """Wilson's score interval, by SciPy."""
+    cases = []
+    for hits, n in [(0, 123), (1, 123), (5, 40), (17, 17), (250, 1000)]:
+        for confidence in (0.8, 0.95):
+            found = stats.binomtest(hits, n).proportion_ci(confidence, method="wilson")
+            cases.append([hits, n, confidence, hits / n, found.low, found.high])
+    return cases
+
+
 def roc_case(name, scores, labels):
     fpr, tpr, thresholds = roc_curve(labels, scores, drop_intermediate=False)
     specificities = [0.0, 0.5, 0.8, 0.85, 0.9, 0.95, 1.0]
@@ -133,6 +143,7 @@ def main():
             "interval": bootstrap(scores, labels, 42, 200, 0.9),
         },
         "normal_quantile": [[p, stats.norm.ppf(p)] for p in (0.5, 0.6, 0.9, 0.975, 0.995, 0.9999)],
+        "shares": shares(),
         "moments": [[s, np.mean(s), np.std(s, ddof=1)] for s in samples],
         "risk": [risk_case(*c) for c in [(40, 0.3, 0.2, 0.1), (400, 0.1, 0.25, 0.12), (12, 0.5, 0.4, 0.02)]],
         "masks": [mask_case(*c) for c in [(9, 7, 0.4, 0.5), (16, 16, 0.2, 0.3), (5, 8, 0.0, 0.4), (6, 6, 0.0, 0.0), (30, 20, 0.45, 0.4)]],

@@ -7,8 +7,12 @@
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+#[cfg(target_arch = "aarch64")]
+mod dotprod;
 pub mod elementwise;
 pub mod integer;
+#[cfg(target_arch = "aarch64")]
+mod neon;
 mod portable;
 pub mod real;
 mod tiles;
@@ -26,6 +30,12 @@ pub enum Form {
     /// x86-64 with AVX-512 and its dot products of bytes (VNNI).
     #[cfg(target_arch = "x86_64")]
     Avx512Vnni,
+    /// 64-bit ARM.
+    #[cfg(target_arch = "aarch64")]
+    Neon,
+    /// 64-bit ARM with dot products of bytes.
+    #[cfg(target_arch = "aarch64")]
+    NeonDotprod,
 }
 
 impl Form {
@@ -46,6 +56,13 @@ impl Form {
                 forms.push(Form::Avx512Vnni);
             }
         }
+        #[cfg(target_arch = "aarch64")]
+        {
+            forms.push(Form::Neon);
+            if std::arch::is_aarch64_feature_detected!("dotprod") {
+                forms.push(Form::NeonDotprod);
+            }
+        }
         forms
     }
 
@@ -64,6 +81,10 @@ impl Form {
             Form::Avx2 => "avx2",
             #[cfg(target_arch = "x86_64")]
             Form::Avx512Vnni => "avx512-vnni",
+            #[cfg(target_arch = "aarch64")]
+            Form::Neon => "neon",
+            #[cfg(target_arch = "aarch64")]
+            Form::NeonDotprod => "neon-dotprod",
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The convolution of integers in plain Rust.
 
-use super::integer::{DEPTH, IntegerConv, requantise};
+use super::integer::{DEPTH, IntegerConv, Line, OUTPUTS, requantise};
 use crate::layout::{BLOCK, Layout, Source};
 
 /// As [`super::integer::convolve_rows`].
@@ -37,20 +37,17 @@ fn sums(
     let mut lines = conv.lines[block * lines..(block + 1) * lines].iter();
     // A 1x1 kernel begins at the pixel itself, a 3x3 kernel one before it; the border is one.
     let before = 1 - conv.kernel / 2;
-    for source in sources {
-        let layout = source.layout;
-        for y in 0..conv.kernel {
-            for input_block in 0..layout.blocks {
-                let start =
-                    (row + y + before) * layout.row_len() + input_block * layout.block_len();
-                for x in 0..conv.kernel {
-                    let pixel = &source.data[start + (column + x + before) * BLOCK..][..BLOCK];
-                    for (inputs, line) in pixel.as_chunks::<DEPTH>().0.iter().zip(&mut lines) {
-                        let inputs = inputs.map(i32::from);
-                        for (sum, weights) in sums.iter_mut().zip(line.0.as_chunks::<DEPTH>().0) {
-                            for four in 0..DEPTH {
-                                *sum += i32::from(weights[four]) * inputs[four];
-                            }
+    for sums in sums.chunks_exact_mut(OUTPUTS) {
+        for source in sources {
+            let layout = source.layout;
+            for y in 0..conv.kernel {
+                for input_block in 0..layout.blocks {
+                    let start =
+                        (row + y + before) * layout.row_len() + input_block * layout.block_len();
+                    for x in 0..conv.kernel {
+                        let pixel = &source.data[start + (column + x + before) * BLOCK..][..BLOCK];
+                        for (inputs, line) in pixel.chunks_exact(DEPTH).zip(&mut lines) {
+                            add_line(sums, inputs, line);
                         }
                     }
                 }
@@ -58,4 +55,14 @@ fn sums(
         }
     }
     sums
+}
+
+fn add_line(sums: &mut [i32], inputs: &[u8], line: &Line) {
+    for (inputs, weights) in inputs.chunks_exact(4).zip(line.0.chunks_exact(4 * OUTPUTS)) {
+        for (sum, weights) in sums.iter_mut().zip(weights.chunks_exact(4)) {
+            for (weight, input) in weights.iter().zip(inputs) {
+                *sum += i32::from(*weight) * i32::from(*input);
+            }
+        }
+    }
 }

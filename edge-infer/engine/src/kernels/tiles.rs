@@ -8,6 +8,8 @@ use crate::layout::{BLOCK, Layout, Source};
 /// The pointers are good for: `lines` the lines of all blocks, `bias` and `multiplier` one number
 /// for each of their channels, `output` all pixels of each block, the next block
 /// `output_block_len` behind; each window as [`Window`] says.
+// The forms for 64-bit ARM compute one block at a time.
+#[cfg_attr(target_arch = "aarch64", allow(dead_code))]
 pub struct Tile<'a> {
     /// Pixels of the tile.
     pub pixels: usize,
@@ -19,7 +21,7 @@ pub struct Tile<'a> {
     pub lines: *const Line,
     /// From one block's lines to the next one's.
     pub lines_per_block: usize,
-    /// The first output channel's.
+    /// The first output channel's; for 64-bit ARM [`IntegerConv::signed_bias`].
     pub bias: *const i32,
     /// The first output channel's.
     pub multiplier: *const f32,
@@ -81,6 +83,7 @@ pub fn for_each_tile(
     mut compute: impl FnMut(&Tile<'_>),
 ) {
     let before = 1 - conv.kernel / 2;
+    let bias = if cfg!(target_arch = "aarch64") { &conv.signed_bias } else { &conv.bias };
     for block in (0..layout.blocks).step_by(most_blocks) {
         for (row, output) in output.chunks_exact_mut(layout.row_len()).enumerate() {
             let mut column = 0;
@@ -94,7 +97,7 @@ pub fn for_each_tile(
                     kernel: conv.kernel,
                     lines: conv.lines[block * conv.lines_per_block()..].as_ptr(),
                     lines_per_block: conv.lines_per_block(),
-                    bias: conv.bias[block * BLOCK..].as_ptr(),
+                    bias: bias[block * BLOCK..].as_ptr(),
                     multiplier: conv.multiplier[block * BLOCK..].as_ptr(),
                     top: conv.top,
                     output: output[start..].as_mut_ptr(),
