@@ -9,6 +9,8 @@ mod fused;
 pub mod kernels;
 mod layout;
 mod network;
+#[cfg(test)]
+mod network_tests;
 mod onnx;
 mod peak;
 mod program;

@@ -224,3 +224,157 @@ fn direct(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+    use proptest::prelude::*;
+
+    /// Numbers of one convolution in the file's order, and the maps it reads.
+    #[derive(Debug, Clone)]
+    struct Case {
+        kernel: usize,
+        side: usize,
+        sources: Vec<usize>,
+        outputs: usize,
+        weight: Vec<f32>,
+        bias: Vec<f32>,
+        input: Vec<f32>,
+    }
+
+    fn index(layout: Layout, channel: usize, y: usize, x: usize) -> usize {
+        let block = (y + 1) * layout.row_len() + channel / BLOCK * layout.block_len();
+        block + (x + 1) * BLOCK + channel % BLOCK
+    }
+
+    fn pixels(side: usize) -> impl Iterator<Item = (usize, usize)> {
+        (0..side).flat_map(move |y| (0..side).map(move |x| (y, x)))
+    }
+
+    impl Case {
+        /// Pixel of a channel; zero outside the map.
+        fn at(&self, channel: usize, y: isize, x: isize) -> f32 {
+            let side = self.side as isize;
+            if !(0..side).contains(&y) || !(0..side).contains(&x) {
+                return 0.0;
+            }
+            self.input[(channel * self.side + y as usize) * self.side + x as usize]
+        }
+
+        /// The definition, in 64 bits.
+        fn expected(&self, output: usize, y: usize, x: usize) -> f64 {
+            let inputs: usize = self.sources.iter().sum();
+            let before = (self.kernel / 2) as isize;
+            let mut sum = f64::from(self.bias[output]);
+            for channel in 0..inputs {
+                for (ky, kx) in pixels(self.kernel) {
+                    let at = ((output * inputs + channel) * self.kernel + ky) * self.kernel + kx;
+                    let (row, column) = ((y + ky) as isize - before, (x + kx) as isize - before);
+                    sum += f64::from(self.weight[at]) * f64::from(self.at(channel, row, column));
+                }
+            }
+            sum.max(0.0)
+        }
+
+        /// The maps in memory, filled-up channels holding zero.
+        fn maps(&self) -> Vec<(Layout, Vec<f32>)> {
+            let mut before = 0;
+            let maps = self.sources.iter().map(|&channels| {
+                let layout = Layout::new(channels, self.side);
+                let mut data = vec![0.0; layout.len()];
+                for channel in 0..channels {
+                    for (y, x) in pixels(self.side) {
+                        data[index(layout, channel, y, x)] =
+                            self.at(before + channel, y as isize, x as isize);
+                    }
+                }
+                before += channels;
+                (layout, data)
+            });
+            maps.collect()
+        }
+
+        /// All forms against the definition, on the rows from somewhere in the map on.
+        fn check(&self) -> Result<(), TestCaseError> {
+            let maps = self.maps();
+            let sources: Vec<_> =
+                maps.iter().map(|(layout, data)| Source { layout: *layout, data }).collect();
+            let conv =
+                RealConv::pack(self.kernel, &self.weight, &self.bias, &self.sources, self.side);
+            let layout = Layout::new(self.outputs, self.side);
+            let step = conv.algorithm.rows();
+            let first = self.side / 3 / step * step;
+            let rows = (first + 1) * layout.row_len()..layout.interior().end;
+            let mut expected = vec![None; layout.len()];
+            let mut largest = 0.0f64;
+            for (y, x) in pixels(self.side).filter(|(y, _)| *y >= first) {
+                for channel in 0..layout.blocks * BLOCK {
+                    let value =
+                        if channel < self.outputs { self.expected(channel, y, x) } else { 0.0 };
+                    expected[index(layout, channel, y, x)] = Some(value);
+                    largest = largest.max(value);
+                }
+            }
+            for form in Form::available() {
+                let mut output = vec![-7.0; layout.len()];
+                convolve_rows(form, &conv, &sources, first, layout, &mut output[rows.clone()]);
+                for (value, expected) in output.iter().zip(&expected) {
+                    // What is not a pixel is left alone, the rows above the first too.
+                    let error = (f64::from(*value) - expected.unwrap_or(-7.0)).abs();
+                    let most = 1e-5 * largest.max(1.0);
+                    prop_assert!(error <= most, "{form:?} {:?}: {error}", conv.algorithm);
+                }
+            }
+            Ok(())
+        }
+    }
+
+    fn case(sides: impl Strategy<Value = usize>, most: usize) -> impl Strategy<Value = Case> {
+        let kernel = prop_oneof![1 => Just(1usize), 4 => Just(3)];
+        let shape = (kernel, sides, prop::collection::vec(1..most, 1..3), 1..most);
+        shape.prop_flat_map(|(kernel, side, sources, outputs)| {
+            let inputs: usize = sources.iter().sum();
+            (
+                prop::collection::vec(-1.0f32..1.0, outputs * inputs * kernel * kernel),
+                prop::collection::vec(-1.0f32..1.0, outputs),
+                prop::collection::vec(-1.0f32..1.0, inputs * side * side),
+            )
+                .prop_map(move |(weight, bias, input)| Case {
+                    kernel,
+                    side,
+                    sources: sources.clone(),
+                    outputs,
+                    weight,
+                    bias,
+                    input,
+                })
+        })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(32))]
+        #[test]
+        fn every_form_is_near_the_definition_in_64_bits(case in case(1usize..24, 40)) {
+            case.check()?;
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(4))]
+        #[test]
+        fn large_maps_too(case in case(prop_oneof![Just(64usize), Just(66), Just(68)], 24)) {
+            case.check()?;
+        }
+    }
+
+    #[test]
+    fn the_algorithm_goes_by_kernel_and_side() {
+        let sides = [(3, 256), (3, 66), (3, 32), (3, 25), (1, 64)];
+        let chosen = sides.map(|(kernel, side)| Algorithm::choose(kernel, side));
+        let winograd = Algorithm::Winograd;
+        let direct = Algorithm::Direct;
+        assert_eq!(chosen, [winograd(4), winograd(2), winograd(2), direct, direct]);
+    }
+}
