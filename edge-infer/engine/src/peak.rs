@@ -21,6 +21,9 @@ const PIXEL_BYTES: usize = 64;
 /// Multiplications and additions, in pairs, that one thread computes in a second: the fastest of the
 /// repetitions that fit into `time`, at least one. `grid` is what integer maps lie on.
 ///
+/// Pairs are those of the convolution's definition. In f32 it is computed with fewer, the fewer the
+/// larger the map (see [`crate::kernels::real`]), so that a layer may go faster than this.
+///
 /// `None` when this arithmetic has no weights of that kind.
 pub fn macs_per_second<E: Arithmetic>(
     form: Form,
