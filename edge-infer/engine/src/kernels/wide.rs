@@ -1,6 +1,8 @@
 //! Sixteen numbers in f32 at once, in the registers of each form.
 #![allow(unsafe_code)]
 
+#[cfg(target_arch = "aarch64")]
+use std::arch::aarch64::*;
 #[cfg(target_arch = "x86_64")]
 use std::arch::x86_64::*;
 
@@ -82,7 +84,7 @@ impl Wide for Plain {
         let mut result = self;
         for ((value, factor), addend) in result.0.iter_mut().zip(factor.0).zip(addend.0) {
             // Without an instruction for it, one rounding would be a call of a function.
-            *value = if cfg!(any(target_arch = "aarch64", target_feature = "fma")) {
+            *value = if cfg!(target_feature = "fma") {
                 value.mul_add(factor, addend)
             } else {
                 *value * factor + addend
@@ -202,5 +204,64 @@ impl Wide for __m512 {
     unsafe fn relu(self) -> Self {
         // SAFETY: the trait's.
         unsafe { _mm512_max_ps(self, _mm512_setzero_ps()) }
+    }
+}
+
+/// 64-bit ARM: four registers.
+#[cfg(target_arch = "aarch64")]
+#[derive(Clone, Copy)]
+pub struct Quad([float32x4_t; 4]);
+
+#[cfg(target_arch = "aarch64")]
+impl Wide for Quad {
+    #[inline(always)]
+    unsafe fn splat(value: f32) -> Self {
+        Self([vdupq_n_f32(value); 4])
+    }
+
+    #[inline(always)]
+    unsafe fn load(from: &[f32; BLOCK]) -> Self {
+        let from = from.as_ptr();
+        // SAFETY: four numbers from each fourth of sixteen.
+        unsafe {
+            Self([
+                vld1q_f32(from),
+                vld1q_f32(from.add(4)),
+                vld1q_f32(from.add(8)),
+                vld1q_f32(from.add(12)),
+            ])
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn store(self, to: &mut [f32; BLOCK]) {
+        for (to, value) in to.as_chunks_mut::<4>().0.iter_mut().zip(self.0) {
+            // SAFETY: four numbers.
+            unsafe { vst1q_f32(to.as_mut_ptr(), value) };
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn add(self, other: Self) -> Self {
+        let (a, b) = (self.0, other.0);
+        Self([0, 1, 2, 3].map(|at| vaddq_f32(a[at], b[at])))
+    }
+
+    #[inline(always)]
+    unsafe fn sub(self, other: Self) -> Self {
+        let (a, b) = (self.0, other.0);
+        Self([0, 1, 2, 3].map(|at| vsubq_f32(a[at], b[at])))
+    }
+
+    #[inline(always)]
+    unsafe fn mul_add(self, factor: Self, addend: Self) -> Self {
+        let (a, b, c) = (self.0, factor.0, addend.0);
+        Self([0, 1, 2, 3].map(|at| vfmaq_f32(c[at], a[at], b[at])))
+    }
+
+    #[inline(always)]
+    unsafe fn relu(self) -> Self {
+        // Of a number and of what is none, the number.
+        Self(self.0.map(|value| vmaxnmq_f32(value, vdupq_n_f32(0.0))))
     }
 }

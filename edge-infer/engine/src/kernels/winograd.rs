@@ -77,8 +77,13 @@ fn in_form<const OUT: usize>(
         Form::Avx512Vnni => unsafe { avx512::<OUT>(task, output, scratch) },
         #[cfg(target_arch = "x86_64")]
         Form::Avx2 => unsafe { avx2::<OUT>(task, output, scratch) },
+        // SAFETY: every 64-bit ARM processor has these instructions.
+        #[cfg(target_arch = "aarch64")]
+        Form::Neon | Form::NeonDotprod => unsafe {
+            compute::<super::wide::Quad, OUT, 4, 1>(task, output, scratch);
+        },
         // SAFETY: plain Rust needs no instructions.
-        _ => unsafe { compute::<Plain, OUT, 4, 1>(task, output, scratch) },
+        Form::Portable => unsafe { compute::<Plain, OUT, 4, 1>(task, output, scratch) },
     }
 }
 
