@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 
 use glaucoma_common::manifest::{METADATA_KEY, Manifest, ManifestError};
 use glaucoma_common::photo::sha256_hex;
+use glaucoma_common::preprocess::to_input;
+use glaucoma_common::self_test::{SelfTestError, picture};
 use glaucoma_engine::{Engine, EngineError, Options, ParsedModel};
 
 /// The largest bundle that is read: three times the paper's full-size network in `f32`.
@@ -67,6 +69,14 @@ pub enum BundleError {
         /// What is wrong with it.
         source: ManifestError,
     },
+    /// The network answers otherwise here than where it was exported and certified.
+    #[error("{}: {source}: its certificates do not hold on this device", .path.display())]
+    SelfTest {
+        /// The file.
+        path: PathBuf,
+        /// The first figure that is off.
+        source: SelfTestError,
+    },
     /// The network itself cannot be used.
     #[error("{}: {source}", .path.display())]
     Engine {
@@ -107,6 +117,12 @@ impl Bundle {
             .map_err(|source| BundleError::Manifest { path: path.to_path_buf(), source })?;
         let engine = Engine::new(&parsed, manifest.input.side, &manifest.outputs, options)
             .map_err(engine_error)?;
+        if let Some(self_test) = &manifest.self_test {
+            let pixels = to_input(&picture(engine.side()), manifest.input.scale);
+            let answer = engine.run(&pixels).map_err(engine_error)?;
+            let check = self_test.check(&answer);
+            check.map_err(|source| BundleError::SelfTest { path: path.to_path_buf(), source })?;
+        }
         Ok(Self { manifest, sha256, engine })
     }
 }

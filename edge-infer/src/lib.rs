@@ -1,9 +1,12 @@
 //! Examines fundus photographs: bundle in, photograph in, result and picture out.
 
+pub mod archive;
 pub mod bundle;
 pub mod cli;
 pub mod display;
 pub mod exam;
+pub mod files;
 pub mod quality;
 pub mod report;
 pub mod screen;
+pub mod source;

@@ -18,6 +18,7 @@ use host_train::network::layers::dropout::dropout;
 use host_train::network::layers::global_max::global_max;
 use host_train::network::layers::max_pool::max_pool;
 use host_train::network::layers::upsample_concat::upsample_concat;
+use host_train::network::tape::Tape;
 use host_train::network::{Mode, NetworkConfig, Task, UNet};
 use host_train::parallel::Alone;
 use host_train::strategy::{self, Step, StepOptions, Strategy, StrategyError, StrategyName};
@@ -80,14 +81,14 @@ impl Check {
         let (x, small) = (maps(5, 12, 14, 1)?, maps(3, 6, 7, 2)?);
         let (weight, bias) = (noise((4, 5, 3, 3), 3)?, noise(4, 4)?);
         let inputs = [x.clone(), weight, bias.clone()];
-        self.layer("conv2d 3x3", &inputs, |v| Ok(conv2d(&v[0], &v[1], &v[2])?))?;
+        self.layer("conv2d 3x3", &inputs, |t, v| Ok(conv2d(t, &v[0], &v[1], &v[2])?))?;
         let inputs = [x.clone(), noise((4, 5, 1, 1), 5)?, bias];
-        self.layer("conv2d 1x1", &inputs, |v| Ok(conv2d(&v[0], &v[1], &v[2])?))?;
-        self.layer("max_pool", std::slice::from_ref(&x), |v| Ok(max_pool(&v[0])?))?;
-        self.layer("max_pool, odd", &[maps(2, 7, 9, 6)?], |v| Ok(max_pool(&v[0])?))?;
-        self.layer("global_max", std::slice::from_ref(&x), |v| Ok(global_max(&v[0])?))?;
-        self.layer("upsample_concat", &[small, x], |v| Ok(upsample_concat(&v[0], &v[1])?))?;
-        self.layer("dropout", &[noise((4, 50), 7)?], |v| Ok(dropout(&v[0], 0.5, 8)?))?;
+        self.layer("conv2d 1x1", &inputs, |t, v| Ok(conv2d(t, &v[0], &v[1], &v[2])?))?;
+        self.layer("max_pool", std::slice::from_ref(&x), |t, v| Ok(max_pool(t, &v[0])?))?;
+        self.layer("max_pool, odd", &[maps(2, 7, 9, 6)?], |t, v| Ok(max_pool(t, &v[0])?))?;
+        self.layer("global_max", std::slice::from_ref(&x), |t, v| Ok(global_max(t, &v[0])?))?;
+        self.layer("upsample_concat", &[small, x], |t, v| Ok(upsample_concat(t, &v[0], &v[1])?))?;
+        self.layer("dropout", &[noise((4, 50), 7)?], |t, v| Ok(dropout(t, &v[0], 0.5, 8)?))?;
         for (task, fovea) in [
             (Task::Glaucoma, FoveaLoss::L1),
             (Task::Disc, FoveaLoss::L1),
@@ -95,7 +96,7 @@ impl Check {
             (Task::Fovea, FoveaLoss::Bce),
         ] {
             let name = format!("loss of {} ({fovea:?})", task.name());
-            self.layer(&name, &[noise((3, 1, 40, 50), 9)?], |v| {
+            self.layer(&name, &[noise((3, 1, 40, 50), 9)?], |_, v| {
                 let device = v[0].device();
                 let values = noise((3, 1, 40, 50), 10)?.abs()?.to_device(device)?;
                 let weights = Tensor::new(&[1f32, 0.0, 0.5], device)?;
@@ -110,15 +111,19 @@ impl Check {
         &mut self,
         name: &str,
         inputs: &[Tensor],
-        f: impl Fn(&[Tensor]) -> Result<Tensor>,
+        f: impl Fn(&Tape, &[Tensor]) -> Result<Tensor>,
     ) -> Result<()> {
         let run = |device: &Device| -> Result<(Tensor, Vec<Tensor>)> {
             let vars = inputs.iter().map(|x| Ok(Var::from_tensor(&x.to_device(device)?)?));
             let vars = vars.collect::<Result<Vec<Var>>>()?;
             let tracked: Vec<Tensor> = vars.iter().map(|var| var.as_tensor().clone()).collect();
-            let y = f(&tracked)?;
+            let tape = Tape::begin(&noise(1, 0)?);
+            let y = f(&tape, &tracked)?;
+            // A loss is on the library's own tape already.
+            let y = if y.track_op() { y } else { tape.end(&y)? };
             let weights = noise(y.shape().clone(), 99)?.to_device(device)?;
-            let grads = (&y * weights)?.sum_all()?.backward()?;
+            let mut grads = (&y * weights)?.sum_all()?.backward()?;
+            tape.backward(&mut grads)?;
             let of = |var: &Var| grads.get(var.as_tensor()).cloned().context("no gradient");
             Ok((y, vars.iter().map(of).collect::<Result<_>>()?))
         };
@@ -142,7 +147,7 @@ impl Check {
                 let target = batch.target(task).context("no target")?;
                 let loss =
                     masked_loss(task, FoveaLoss::L1, logits, &target.values, &target.weights)?;
-                let gradients = Gradients::of(&loss, &net.parameters())?;
+                let gradients = Gradients::of(&outputs.backward(&loss)?, &net.parameters())?;
                 Ok((logits.detach(), loss.detach(), gradients))
             };
             let (logits, loss, on_cpu) = run(&cpu, &Device::Cpu)?;

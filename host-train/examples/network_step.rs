@@ -59,7 +59,7 @@ fn main() -> Result<()> {
             let values = (logits.detach() * 0.0)?;
             let loss = masked_loss(task, FoveaLoss::L1, logits, &values, &weights)?;
             lap(&mut parts[0]);
-            let gradients = Gradients::of(&loss, &parameters)?;
+            let gradients = Gradients::of(&outputs.backward(&loss)?, &parameters)?;
             lap(&mut parts[1]);
             adam.step(&gradients, 1e-4)?;
             lap(&mut parts[2]);

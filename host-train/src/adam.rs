@@ -301,7 +301,7 @@ mod tests {
     /// Gradient of this is (p - 1)^3 * 4 and so changes from step to step.
     fn gradients(named: &[(String, Var)]) -> Result<Gradients> {
         let p = named[0].1.as_tensor();
-        Gradients::of(&(p - 1.0)?.sqr()?.sqr()?.sum_all()?, named)
+        Gradients::of(&(p - 1.0)?.sqr()?.sqr()?.sum_all()?.backward()?, named)
     }
 
     fn values(p: &Var) -> Vec<f32> {

@@ -1,6 +1,7 @@
 //! The gradient of a loss, parameter by parameter.
 
 use crate::network::layers::{elements, read};
+use candle_core::backprop::GradStore;
 use candle_core::{Device, Result, Storage, Tensor, Var};
 use rayon::prelude::*;
 
@@ -16,12 +17,11 @@ const LANES: usize = 8;
 pub struct Gradients(Vec<Option<Tensor>>);
 
 impl Gradients {
-    /// Goes backward from the scalar `loss`.
+    /// Those of `parameters` among what a way back found.
     ///
     /// # Errors
     /// Failures of the tensor library.
-    pub fn of(loss: &Tensor, parameters: &[(String, Var)]) -> Result<Self> {
-        let store = loss.backward()?;
+    pub fn of(store: &GradStore, parameters: &[(String, Var)]) -> Result<Self> {
         let contiguous = |(_, var): &(String, Var)| {
             store.get(var.as_tensor()).map(Tensor::contiguous).transpose()
         };

@@ -1,10 +1,11 @@
-//! The four task losses, from logits, over the labelled images of a batch only.
+//! The four task losses, from logits, over the labelled images of a batch only; and the one loss
+//! against another network's probabilities.
 
 use crate::dataset::batches::Target;
 use crate::network::Task;
-use crate::network::cuda;
+use crate::network::cuda::{self, LossKind};
 use crate::network::layers::{elements, read};
-use candle_core::{CpuStorage, CustomOp3, Layout, Shape, Tensor};
+use candle_core::{CpuStorage, CustomOp3, DType, Layout, Shape, Tensor};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
@@ -87,6 +88,41 @@ pub fn masked_loss(
     values: &Tensor,
     weights: &Tensor,
 ) -> Result<Tensor, LossError> {
+    masked(kind(task, fovea), task, logits, values, weights)
+}
+
+/// What is learnt from a teacher: the cross-entropy between its `probabilities` q of a task and the
+/// network's own p = sigmoid(z), of the same shape as `logits`, as the mean over all elements of all
+/// images.
+///
+/// The same for every task: the derivative by a logit is (p - q) / n, nothing where p = q. The focal
+/// loss has its minimum elsewhere for a q between 0 and 1, and L1 learns the median. (The knowledge
+/// distillation of Hinton et al. 2015 at temperature 1: a higher one is to show how a softmax ranks the
+/// classes it does not choose, of which a single probability has none.)
+///
+/// # Errors
+/// Shapes that do not fit; failures of the tensor library.
+pub fn soft_loss(task: Task, logits: &Tensor, probabilities: &Tensor) -> Result<Tensor, LossError> {
+    let images = logits.dims().first().copied().unwrap_or(0);
+    let weights = Tensor::ones(images, DType::F32, logits.device())?;
+    masked(LossKind::CrossEntropy, task, logits, probabilities, &weights)
+}
+
+fn kind(task: Task, fovea: FoveaLoss) -> LossKind {
+    match (task, fovea) {
+        (Task::Glaucoma, _) => LossKind::Focal,
+        (Task::Disc | Task::Cup, _) | (Task::Fovea, FoveaLoss::Bce) => LossKind::CrossEntropy,
+        (Task::Fovea, FoveaLoss::L1) => LossKind::Distance,
+    }
+}
+
+fn masked(
+    kind: LossKind,
+    task: Task,
+    logits: &Tensor,
+    values: &Tensor,
+    weights: &Tensor,
+) -> Result<Tensor, LossError> {
     if logits.dims() != values.dims()
         || logits.dims().first() != weights.dims().first()
         || weights.rank() != 1
@@ -99,29 +135,17 @@ pub fn masked_loss(
         });
     }
     if cuda::on_gpu(logits) {
-        return Ok(cuda::masked_loss(gpu_kind(task, fovea), logits, values, weights)?);
+        return Ok(cuda::masked_loss(kind, logits, values, weights)?);
     }
     let weights = weights.contiguous()?;
     let labelled = read(NAME, &weights, |weights| weights.iter().any(|w| *w != 0.0))?;
     if !labelled {
         return Err(LossError::Unlabelled(task));
     }
-    let op = MaskedLoss { task, fovea };
-    Ok(logits.contiguous()?.apply_op3(&values.contiguous()?, &weights, op)?)
+    Ok(logits.contiguous()?.apply_op3(&values.contiguous()?, &weights, MaskedLoss(kind))?)
 }
 
-fn gpu_kind(task: Task, fovea: FoveaLoss) -> cuda::LossKind {
-    match (task, fovea) {
-        (Task::Glaucoma, _) => cuda::LossKind::Focal,
-        (Task::Disc | Task::Cup, _) | (Task::Fovea, FoveaLoss::Bce) => cuda::LossKind::CrossEntropy,
-        (Task::Fovea, FoveaLoss::L1) => cuda::LossKind::Distance,
-    }
-}
-
-struct MaskedLoss {
-    task: Task,
-    fovea: FoveaLoss,
-}
+struct MaskedLoss(LossKind);
 
 impl CustomOp3 for MaskedLoss {
     fn name(&self) -> &'static str {
@@ -151,8 +175,7 @@ impl CustomOp3 for MaskedLoss {
                     return 0.0;
                 }
                 let losses = logits.iter().zip(values);
-                let sum: f64 =
-                    losses.map(|(&z, &t)| f64::from(element(self.task, self.fovea, z, t).0)).sum();
+                let sum: f64 = losses.map(|(&z, &t)| f64::from(element(self.0, z, t).0)).sum();
                 sum * f64::from(weight)
             })
             .collect();
@@ -183,7 +206,7 @@ impl CustomOp3 for MaskedLoss {
                         .for_each(|((to, (logits, values)), &weight)| {
                             let scale = (scale * f64::from(weight)) as f32;
                             for ((to, &z), &t) in to.iter_mut().zip(logits).zip(values) {
-                                *to = scale * element(self.task, self.fovea, z, t).1;
+                                *to = scale * element(self.0, z, t).1;
                             }
                         });
                 })
@@ -200,22 +223,21 @@ fn total(weights: &[f32], each: usize) -> f64 {
 
 /// Loss of one element and its derivative by the logit.
 #[inline]
-fn element(task: Task, fovea: FoveaLoss, z: f32, t: f32) -> (f32, f32) {
+fn element(kind: LossKind, z: f32, t: f32) -> (f32, f32) {
     let tail = (-z.abs()).exp();
     let p = if z >= 0.0 { 1.0 / (1.0 + tail) } else { tail / (1.0 + tail) };
     // Positive part by comparison: `max` would hide a NaN.
     let positive = if z < 0.0 { 0.0 } else { z };
     let bce = positive - z * t + tail.ln_1p();
-    match task {
-        Task::Disc | Task::Cup => (bce, p - t),
-        Task::Fovea if fovea == FoveaLoss::Bce => (bce, p - t),
-        Task::Glaucoma => {
+    match kind {
+        LossKind::CrossEntropy => (bce, p - t),
+        LossKind::Focal => {
             // 1 - p_t, without cancellation where p_t is close to 1.
             let miss = -(-bce).exp_m1();
             let hit = (-bce).exp();
             (miss * miss * bce, (miss * miss + 2.0 * bce * miss * hit) * (p - t))
         }
-        Task::Fovea => {
+        LossKind::Distance => {
             let off = p - t;
             let slope = if z >= 0.0 { p * (tail / (1.0 + tail)) } else { p / (1.0 + tail) };
             let sign = if off > 0.0 {
@@ -262,7 +284,7 @@ mod tests {
         for task in Task::ALL {
             for z in [-12.0f32, -3.0, -0.4, 0.0, 0.3, 2.5, 9.0] {
                 for t in [0.0f32, 1.0, 0.3] {
-                    let (loss, slope) = element(task, FoveaLoss::L1, z, t);
+                    let (loss, slope) = element(kind(task, FoveaLoss::L1), z, t);
                     let (z, t) = (f64::from(z), f64::from(t));
                     let wanted = exact(task, z, t);
                     assert!((f64::from(loss) - wanted).abs() < 1e-6 * (1.0 + wanted));
@@ -281,11 +303,11 @@ mod tests {
         for task in Task::ALL {
             for z in [-1e30f32, -200.0, 200.0, 1e30] {
                 for t in [0.0f32, 1.0] {
-                    let (loss, slope) = element(task, FoveaLoss::L1, z, t);
+                    let (loss, slope) = element(kind(task, FoveaLoss::L1), z, t);
                     assert!(loss.is_finite() && slope.is_finite(), "{task:?} {z} {t}");
                 }
             }
-            assert!(element(task, FoveaLoss::L1, f32::NAN, 0.0).0.is_nan());
+            assert!(element(kind(task, FoveaLoss::L1), f32::NAN, 0.0).0.is_nan());
         }
     }
 
@@ -307,5 +329,36 @@ mod tests {
         let short = Tensor::new(&[1.0f32], &device).unwrap();
         let refused = masked_loss(Task::Glaucoma, FoveaLoss::L1, &z, &z, &short);
         assert!(matches!(refused, Err(LossError::Shapes { .. })));
+    }
+
+    #[test]
+    fn a_teacher_is_learnt_from_by_the_same_slope_in_every_task() {
+        let (z, q) = ([-6.0f32, -0.7, 0.0, 0.4, 2.0, 8.0], [0.01f32, 0.9, 0.5, 0.3, 0.88, 0.2]);
+        let exact = |z: f64, q: f64| -> f64 {
+            let p = 1.0 / (1.0 + (-z).exp());
+            -q * p.ln() - (1.0 - q) * (1.0 - p).ln()
+        };
+        for task in Task::ALL {
+            let logits = Var::from_slice(&z, (3, 2), &Device::Cpu).unwrap();
+            let said = Tensor::from_slice(&q, (3, 2), &Device::Cpu).unwrap();
+            let loss = soft_loss(task, &logits, &said).unwrap();
+            let slopes = loss.backward().unwrap().get(&logits).unwrap().flatten_all().unwrap();
+            let pairs = || z.iter().zip(&q).map(|(&z, &q)| (f64::from(z), f64::from(q)));
+            let wanted = pairs().map(|(z, q)| exact(z, q)).sum::<f64>() / 6.0;
+            assert!((f64::from(loss.to_scalar::<f32>().unwrap()) - wanted).abs() < 1e-6);
+            for ((z, q), slope) in pairs().zip(slopes.to_vec1::<f32>().unwrap()) {
+                let numeric = (exact(z + 1e-5, q) - exact(z - 1e-5, q)) / 2e-5 / 6.0;
+                assert!((f64::from(slope) - numeric).abs() < 1e-6, "{task:?} {z} {q}: {slope}");
+            }
+            // Whoever says what the teacher says has nothing to learn.
+            let same = candle_nn::ops::sigmoid(logits.as_tensor()).unwrap().detach();
+            let loss = soft_loss(task, &logits, &same).unwrap();
+            let slopes = loss.backward().unwrap().get(&logits).unwrap().flatten_all().unwrap();
+            assert!(slopes.to_vec1::<f32>().unwrap().iter().all(|slope| slope.abs() < 1e-7));
+        }
+        let short = Tensor::new(&[0.5f32], &Device::Cpu).unwrap();
+        let logits = Tensor::new(&[0.5f32, 0.1], &Device::Cpu).unwrap();
+        let refused = soft_loss(Task::Cup, &logits, &short);
+        assert!(matches!(refused, Err(LossError::Shapes { task: Task::Cup, .. })));
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! A training step allocates the same large tensors again and again. Returned to the system, each
 //! costs a page fault every four kilobytes when it comes back: about a quarter of the CPU time of a
-//! step. The blocks kept here never make the program larger than it was at its own peak.
+//! step. The blocks kept here make the program at most a quarter larger than it was at its own peak.
 
 // An allocator hands out raw memory.
 #![allow(unsafe_code)]
@@ -14,10 +14,15 @@ use std::sync::{Mutex, PoisonError};
 const LARGE: usize = 512 * 1024;
 /// Blocks kept at most.
 const SLOTS: usize = 512;
+/// What may be kept beside the most that was in use, as a part of it. The blocks of a step do not fit the
+/// gaps that the step before left exactly: with nothing, three hundred of the nine hundred megabytes of a
+/// step of the full network were returned and asked for again.
+const SLACK: usize = 4;
 
 /// The system allocator, with freed blocks of 512 KiB and more kept for reuse at their exact size.
 ///
-/// The bytes in use and the bytes kept together never exceed the most that was ever in use.
+/// The bytes in use and the bytes kept together never exceed the most that was ever in use by more than a
+/// quarter.
 #[derive(Debug)]
 pub struct Recycler {
     kept: Mutex<Kept>,
@@ -48,7 +53,8 @@ impl Recycler {
         let found = (0..kept.count).rev().find(|&at| kept.blocks[at].1 == layout);
         let block = found.map(|at| kept.remove(at).0 as *mut u8);
         kept.in_use += layout.size();
-        while kept.count > 0 && kept.in_use + kept.bytes > kept.most_in_use {
+        let most = kept.most_in_use + kept.most_in_use / SLACK;
+        while kept.count > 0 && kept.in_use + kept.bytes > most {
             let (address, layout) = kept.remove(0);
             // SAFETY: the block came from the system with this layout, and nobody else has it.
             unsafe { System.dealloc(address as *mut u8, layout) };
@@ -146,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn a_freed_block_comes_back_zeroed_if_asked_and_the_peak_stays() {
+    fn a_freed_block_comes_back_zeroed_if_asked_and_the_peak_hardly_grows() {
         let memory = Recycler::new();
         let size = 3 * LARGE;
         // SAFETY: blocks are used within their size and freed with their layout.
@@ -158,7 +164,8 @@ mod tests {
             assert_eq!(first, second);
             assert!((0..size).all(|at| *second.add(at) == 0));
             memory.dealloc(second, layout(size));
-            // Another size does not fit beside the kept block under the peak: that one must go.
+            // Another size does not fit beside the kept block within a quarter above the peak: that
+            // one must go.
             let third = memory.alloc(layout(2 * LARGE));
             {
                 let kept = memory.kept.lock().unwrap();

@@ -21,13 +21,15 @@ fn config(folder: &Path) -> StudyConfig {
     write(&eyes, &order, || ()).unwrap();
     let text = format!(
         "out = {:?}\nseeds = [1, 2]\nrates = [1e-3, 1e-2]\nremark = \"a <small> study\"\n\
+         pretrained = {:?}\n\
          methods = [\"single\", \"independent\", \"pcgrad\"]\n\
          [training]\nepochs = 2\nbatch = 4\nvalidate_every = 1\nlog_every = 1\n\
          telemetry_every = 2\n\
          [training.optimizer]\nlr = 1e-2\n\
          [training.network]\nwidth = 0.03125\n[training.input]\nside = 32\n\
          [[training.data]]\npath = {eyes:?}\n",
-        folder.join("study")
+        folder.join("study"),
+        glaucoma_tests::golden("pretrained").join("vgg13_bn.safetensors")
     );
     let path = folder.join("study.toml");
     std::fs::write(&path, text).unwrap();
@@ -50,6 +52,9 @@ fn a_study_is_resumed_and_its_page_complete() {
     let written = std::fs::metadata(&result).unwrap().modified().unwrap();
     let outcome = run(&config, Part::LrSweep, &control, &Device::Cpu, &quiet).unwrap();
     assert_eq!((outcome.done, outcome.planned), (8, 8));
+    // Half of Table 2's trials are Table 1's.
+    let outcome = run(&config, Part::Table2, &control, &Device::Cpu, &quiet).unwrap();
+    assert_eq!((outcome.done, outcome.planned), (8, 8));
     assert_eq!(std::fs::metadata(&result).unwrap().modified().unwrap(), written);
 
     let json: serde_json::Value = serde_json::from_slice(&std::fs::read(&result).unwrap()).unwrap();
@@ -61,6 +66,9 @@ fn a_study_is_resumed_and_its_page_complete() {
         "a &lt;small&gt; study",
         "MTL-IO, published",
         "92.61 ± 0.38",
+        "Table 2",
+        "96.15 ± 0.14",
+        "independent-pretrained-lr1e-2-seed2",
         "PCGrad",
         "figure1-roc",
         "conflict: Conflict of the tasks",
@@ -75,7 +83,13 @@ fn a_study_is_resumed_and_its_page_complete() {
     }
     // Self-contained: nothing is fetched from elsewhere.
     assert!(!page.contains("src=\"http") && !page.contains("<link"));
-    for name in ["figure1-roc", "figure2-metrics", "figure4-hard-case", "figure6-fovea-map"] {
+    for name in [
+        "figure1-roc",
+        "figure2-metrics",
+        "figure3-losses",
+        "figure4-hard-case",
+        "figure6-fovea-map",
+    ] {
         for extension in ["svg", "png"] {
             assert!(config.out.join(format!("{name}.{extension}")).exists(), "{name}.{extension}");
         }

@@ -155,3 +155,37 @@ fn a_model_is_measured_with_figures_in_both_protocols() {
     let cut = bad(&["evaluate", "--checkpoint", &at("cut.safetensors"), "--data", &at("eyes")]);
     assert!(cut.contains("truncated"), "{cut}");
 }
+
+/// What cannot work ends with exit code 2, says why, and leaves nothing that was there changed.
+#[test]
+fn bad_input_is_refused_with_its_reason() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name).display().to_string();
+    let plain = config(folder.path());
+    let changed = |from: &str, to: &str| {
+        let path = at("changed.toml");
+        assert!(TRAINING.contains(from));
+        std::fs::write(&path, TRAINING.replace(from, to)).unwrap();
+        path
+    };
+    let refused = |config: &str, more: &[&str], words: &[&str]| {
+        let new = at("new");
+        let said = bad(&[&["train", "--config", config, "--out", &new], more].concat());
+        assert!(words.iter().all(|word| said.contains(word)), "{words:?}: {said}");
+        assert!(!folder.path().join("new/last.safetensors").exists());
+    };
+    refused(&changed("epochs", "colour = 1\nepochs"), &[], &["changed.toml", "colour"]);
+    refused(&changed("fresh", "glaucoma_share = 0.0, fresh"), &[], &["all 8 class labels"]);
+    refused(&changed("validation = 4", "validation = 0"), &[], &["validation_share"]);
+    refused(&plain, &["--lr", "1e38"], &["step ", " loss is ", "phantom/", "checkpoint is none"]);
+
+    let good_run = at("run");
+    good(&["train", "--config", &plain, "--out", &good_run, "--max-steps", "1"]);
+    let last = at("run/last.safetensors");
+    let wider = changed("0.03125", "0.0625");
+    refused(&wider, &["--init-from", &last], &["run/last.safetensors", "another architecture"]);
+    std::fs::write(&last, &std::fs::read(&last).unwrap()[..5000]).unwrap();
+    let said = bad(&["train", "--resume", &good_run]);
+    assert!(said.contains("run/last.safetensors") && said.contains("truncated"), "{said}");
+    assert_eq!(std::fs::metadata(&last).unwrap().len(), 5000);
+}

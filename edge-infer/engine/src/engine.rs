@@ -7,10 +7,11 @@ use std::any::Any;
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::time::Duration;
 
 use glaucoma_common::manifest::OutputNames;
 use glaucoma_common::reading::NetworkOutput;
-use tract_onnx::pb::ModelProto;
+use tract_onnx::pb::{ModelProto, tensor_shape_proto, type_proto};
 use tract_onnx::prelude::*;
 use tract_onnx::tract_core::knobs::KnobScope;
 use tract_onnx::tract_hir::infer::Factoid;
@@ -54,7 +55,7 @@ pub enum EngineError {
 /// A parsed model whose metadata can be read before it is prepared.
 #[derive(Debug)]
 pub struct ParsedModel {
-    file: ModelProto,
+    pub(crate) file: ModelProto,
 }
 
 impl ParsedModel {
@@ -73,6 +74,20 @@ impl ParsedModel {
     pub fn metadata(&self, key: &str) -> Option<String> {
         let entry = self.file.metadata_props.iter().find(|entry| entry.key == key);
         entry.map(|entry| entry.value.clone())
+    }
+
+    /// The side of the square input that the file declares, in pixels.
+    pub fn input_side(&self) -> Option<u32> {
+        let graph = self.file.graph.as_ref()?;
+        let stored = |name: &str| graph.initializer.iter().any(|tensor| tensor.name == name);
+        let input = graph.input.iter().find(|input| !stored(&input.name))?;
+        let type_proto::Value::TensorType(tensor) = input.r#type.as_ref()?.value.as_ref()?;
+        let sides = &tensor.shape.as_ref()?.dim;
+        let side = |at: usize| match sides.get(at)?.value.as_ref()? {
+            tensor_shape_proto::dimension::Value::DimValue(side) => u32::try_from(*side).ok(),
+            tensor_shape_proto::dimension::Value::DimParam(_) => None,
+        };
+        (sides.len() == 4 && side(2) == side(3)).then(|| side(2))?
     }
 
     fn inference_model(&self) -> Result<InferenceModel, EngineError> {
@@ -160,6 +175,22 @@ impl Engine {
     /// Why the network runs on tract's own operators although it was to be fused.
     pub fn not_fused(&self) -> Option<String> {
         self.not_fused.as_ref().map(ToString::to_string)
+    }
+
+    /// What the fused network computes in: `int8` or `f32`; `None` for tract's own operators.
+    pub fn arithmetic(&self) -> Option<&'static str> {
+        self.fused.as_deref().map(|network| match network {
+            Ready::Integer(_) => "int8",
+            Ready::Real(_) => "f32",
+        })
+    }
+
+    /// Multiplications and additions, in pairs, that one core computes in a second at best: a 3x3
+    /// convolution by the kernels of the fused network while everything it reads lies in the
+    /// first-level cache, the fastest of the repetitions within `time`. `None` for tract's own
+    /// operators.
+    pub fn peak(&self, time: Duration) -> Option<f64> {
+        self.fused.as_ref()?.peak(time)
     }
 
     /// As [`Self::run`], with how long each step took; no laps from tract's own operators.

@@ -2,10 +2,14 @@
 
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
+use std::time::Duration;
 
 use glaucoma_common::reading::NetworkOutput;
 use tract_onnx::tract_core::internal::*;
 
+use crate::network::Grid;
+use crate::peak::macs_per_second;
+use crate::program::{Program, Work};
 use crate::run::{Lap, Runner};
 
 /// A network ready to run, of either arithmetic.
@@ -26,12 +30,29 @@ impl Ready {
         }
     }
 
+    /// Multiplications and additions, in pairs, that one thread computes in a second at best;
+    /// measured within `time`.
+    pub fn peak(&self, time: Duration) -> Option<f64> {
+        match self {
+            Self::Integer(runner) => {
+                let top = if reads_full_range(runner.program()) { 255 } else { 127 };
+                macs_per_second::<u8>(runner.form(), Some(Grid { scale: 1.0, top }), time)
+            }
+            Self::Real(runner) => macs_per_second::<f32>(runner.form(), None, time),
+        }
+    }
+
     fn side(&self) -> usize {
         match self {
             Self::Integer(runner) => runner.program().side,
             Self::Real(runner) => runner.program().side,
         }
     }
+}
+
+/// Whether an integer above 127 may be multiplied: some forms are slower then.
+fn reads_full_range(program: &Program<u8>) -> bool {
+    program.steps.iter().any(|step| matches!(&step.work, Work::Conv(conv, ..) if conv.full_inputs))
 }
 
 /// Photograph in; probability of glaucoma and the maps of disc, cup and fovea out.

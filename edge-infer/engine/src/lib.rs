@@ -10,6 +10,7 @@ pub mod kernels;
 mod layout;
 mod network;
 mod onnx;
+mod peak;
 mod program;
 mod recognise;
 mod run;

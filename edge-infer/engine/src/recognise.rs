@@ -461,3 +461,7 @@ fn input(node: &NodeProto, at: usize) -> Reading<&str> {
         Some(name) => Ok(name),
     }
 }
+
+#[cfg(test)]
+#[path = "recognise_tests.rs"]
+mod tests;

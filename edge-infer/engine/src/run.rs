@@ -101,6 +101,11 @@ impl<E: Arithmetic> Runner<E> {
         &self.program
     }
 
+    /// The instructions it computes with.
+    pub fn form(&self) -> Form {
+        self.form
+    }
+
     /// Runs on `image`, three channels of side x side, and says how long each step took.
     pub fn run_timed(&self, image: &[f32], lap: &mut dyn FnMut(Lap)) -> NetworkOutput {
         let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();

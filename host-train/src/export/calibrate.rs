@@ -2,8 +2,9 @@
 //!
 //! The folded network runs in f32 with every map as an output, and the values are counted.
 
-use super::engine::{Engine, EngineError};
+use super::engine::EngineError;
 use super::fold::FoldedNetwork;
+use super::observer::Observer;
 use super::onnx::{self, Graph, Numbers};
 use super::plan::{plan, scale_groups};
 use crate::network::grid::Histogram;
@@ -69,9 +70,9 @@ pub(super) fn each_map(
 ) -> Result<(), EngineError> {
     let names: Vec<String> = scale_groups(&plan(network)).into_keys().collect();
     let graph = Graph { network, side, numbers: Numbers::F32, extra_outputs: &names };
-    let engine = Engine::load(&onnx::encode(&graph, &[]))?;
+    let observer = Observer::load(&onnx::encode(&graph, &[]))?;
     for photograph in photographs {
-        let (_, maps) = engine.run_with_extra(photograph, scale)?;
+        let maps = observer.maps(photograph, scale)?;
         names.iter().zip(&maps).for_each(|(name, values)| take(name, values));
     }
     Ok(())

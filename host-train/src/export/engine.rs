@@ -1,15 +1,19 @@
 //! Runs a written file in the engine that the device uses.
 
-use super::plan::{IMAGE, OUTPUTS};
+use glaucoma_common::manifest::OutputNames;
 use glaucoma_common::preprocess::to_input;
 use glaucoma_common::reading::NetworkOutput;
+use glaucoma_engine::{Options, ParsedModel};
 use image::RgbImage;
-use tract_onnx::prelude::*;
+use std::num::NonZeroUsize;
 
 /// Why a file does not run.
 #[derive(Debug, thiserror::Error)]
 pub enum EngineError {
-    /// The engine refuses the file, or fails in running it.
+    /// The device's engine refuses the file, or fails in running it.
+    #[error("engine: {0}")]
+    Device(#[from] glaucoma_engine::EngineError),
+    /// tract refuses a file with further outputs, or fails in running it.
     #[error("engine: {step}: {reason}")]
     Engine {
         /// What was being done.
@@ -32,16 +36,11 @@ pub enum EngineError {
     },
 }
 
-fn failed(step: &'static str) -> impl Fn(TractError) -> EngineError {
-    move |error| EngineError::Engine { step, reason: format!("{error:#}") }
-}
-
 /// A loaded file.
 #[derive(Debug)]
 pub struct Engine {
-    model: Arc<TypedRunnableModel>,
-    side: u32,
-    metadata: Vec<(String, String)>,
+    engine: glaucoma_engine::Engine,
+    parsed: ParsedModel,
 }
 
 impl Engine {
@@ -49,25 +48,28 @@ impl Engine {
     ///
     /// # Errors
     /// What the engine refuses, or a graph with other inputs and outputs.
-    pub fn load(mut bytes: &[u8]) -> Result<Self, EngineError> {
-        let parsed = tract_onnx::onnx().model_for_read(&mut bytes).map_err(failed("parsing"))?;
-        let metadata = metadata_of(&parsed.properties);
-        let model = parsed.into_optimized().map_err(failed("optimising"))?;
-        let side = check_interface(&model)?;
-        let model = model.into_runnable().map_err(failed("planning"))?;
-        Ok(Self { model, side, metadata })
+    pub fn load(bytes: &[u8]) -> Result<Self, EngineError> {
+        let parsed = ParsedModel::parse(bytes)?;
+        let side = parsed.input_side().ok_or_else(|| {
+            EngineError::Interface("the file does not say its input's side".into())
+        })?;
+        let threads = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+        let options = Options { threads, ..Options::default() };
+        let engine =
+            glaucoma_engine::Engine::new(&parsed, side, &OutputNames::default(), &options)?;
+        Ok(Self { engine, parsed })
     }
 
     /// The photograph's side in network pixels.
     #[must_use]
     pub fn side(&self) -> u32 {
-        self.side
+        self.engine.side()
     }
 
     /// The file's metadata under `key`.
     #[must_use]
-    pub fn metadata(&self, key: &str) -> Option<&str> {
-        self.metadata.iter().find(|(name, _)| name == key).map(|(_, value)| value.as_str())
+    pub fn metadata(&self, key: &str) -> Option<String> {
+        self.parsed.metadata(key)
     }
 
     /// The four outputs for one prepared photograph; `scale` as in the input contract.
@@ -75,75 +77,18 @@ impl Engine {
     /// # Errors
     /// A photograph of another size, or an engine that fails.
     pub fn run(&self, photograph: &RgbImage, scale: f32) -> Result<NetworkOutput, EngineError> {
-        self.run_with_extra(photograph, scale).map(|(output, _)| output)
-    }
-
-    /// As [`Engine::run`], and the values of the outputs behind the four.
-    ///
-    /// # Errors
-    /// A photograph of another size, or an engine that fails.
-    pub fn run_with_extra(
-        &self,
-        photograph: &RgbImage,
-        scale: f32,
-    ) -> Result<(NetworkOutput, Vec<Vec<f32>>), EngineError> {
-        let (width, height) = photograph.dimensions();
-        let side = self.side;
-        if (width, height) != (side, side) {
-            return Err(EngineError::Size { width, height, side });
-        }
-        let input =
-            Tensor::from_shape(&[1, 3, side as usize, side as usize], &to_input(photograph, scale))
-                .map_err(failed("input"))?;
-        let outputs = self.model.run(tvec!(input.into())).map_err(failed("running"))?;
-        let mut values = outputs.iter().map(|output| {
-            let view = output.to_plain_array_view::<f32>().map_err(failed("reading outputs"))?;
-            Ok::<_, EngineError>(view.iter().copied().collect::<Vec<f32>>())
-        });
-        let mut next = || values.next().unwrap_or_else(|| Ok(Vec::new()));
-        let glaucoma = next()?.first().copied().unwrap_or(f32::NAN);
-        let (disc, cup, fovea) = (next()?, next()?, next()?);
-        let extra = values.collect::<Result<_, _>>()?;
-        Ok((NetworkOutput { side, glaucoma, disc, cup, fovea }, extra))
+        check_size(photograph, self.side())?;
+        Ok(self.engine.run(&to_input(photograph, scale))?)
     }
 }
 
-/// Metadata arrives among the graph's properties, as constant strings under a prefix.
-fn metadata_of(
-    properties: &std::collections::HashMap<String, Arc<Tensor>>,
-) -> Vec<(String, String)> {
-    let entry = |(key, value): (&String, &Arc<Tensor>)| {
-        let key = key.strip_prefix("onnx.metadata_props.")?;
-        let value = value.try_as_plain_ram().ok()?.to_scalar::<String>().ok()?.clone();
-        Some((key.to_string(), value))
-    };
-    properties.iter().filter_map(entry).collect()
-}
-
-/// Checks names and shapes of the input and the first four outputs; returns the side.
-fn check_interface(model: &TypedModel) -> Result<u32, EngineError> {
-    let wrong = |what: String| EngineError::Interface(what);
-    let inputs = model.input_outlets().map_err(failed("inputs"))?;
-    let name = inputs.first().map_or("", |input| model.node(input.node).name.as_str());
-    if inputs.len() != 1 || name != IMAGE {
-        return Err(wrong(format!(
-            "{} inputs, the first {name:?}; expected {IMAGE:?}",
-            inputs.len()
-        )));
+/// A photograph must have the network's side.
+///
+/// # Errors
+/// [`EngineError::Size`].
+pub(super) fn check_size(photograph: &RgbImage, side: u32) -> Result<(), EngineError> {
+    match photograph.dimensions() {
+        (width, height) if (width, height) == (side, side) => Ok(()),
+        (width, height) => Err(EngineError::Size { width, height, side }),
     }
-    let fact = model.input_fact(0).map_err(failed("inputs"))?;
-    let shape = fact.shape.as_concrete().unwrap_or(&[]);
-    let side = match shape {
-        [1, 3, height, width] if height == width => *width,
-        _ => return Err(wrong(format!("input of shape {shape:?}, expected [1, 3, side, side]"))),
-    };
-    for (index, output) in OUTPUTS.iter().enumerate() {
-        let fact = model.output_fact(index).map_err(failed("outputs"))?;
-        let found = fact.shape.as_concrete().unwrap_or(&[]);
-        let fits = if index == 0 { found == [1, 1] } else { found == [1, 1, side, side] };
-        if !fits {
-            return Err(wrong(format!("output {output} of shape {found:?}")));
-        }
-    }
-    u32::try_from(side).map_err(|_| wrong(format!("input of side {side}")))
 }

@@ -16,6 +16,7 @@ pub mod engine;
 pub mod fold;
 #[cfg(test)]
 mod interop;
+mod observer;
 pub mod onnx;
 pub mod photographs;
 pub mod plan;
@@ -232,7 +233,7 @@ impl Draft<'_> {
             return Err(ExportError::ReadBack("its graph is not the certified one".into()));
         }
         let engine = Engine::load(&bytes)?;
-        if engine.metadata(METADATA_KEY) != Some(json.as_str()) {
+        if engine.metadata(METADATA_KEY).as_deref() != Some(json.as_str()) {
             return Err(ExportError::ReadBack("its manifest is not the one written".into()));
         }
         Manifest::from_json(&json)?;
@@ -243,13 +244,14 @@ impl Draft<'_> {
 
 /// How far another engine may lie from the exporter's on the self-test. Floating point: the order of
 /// sums. int8: an engine may take a sum that lies next to a half the other way, and what follows then
-/// moves by whole steps, which a value at an edge of a mask shows and a mean hardly.
+/// moves by whole steps. Two trained networks under noise of a millionth moved by at most 3e-4
+/// (classifier), 2e-5 (means) and 0.04 (any pixel, at the edge of a disc).
 fn tolerance(precision: Precision) -> Tolerance {
     match precision {
         Precision::F32 | Precision::F16Weights => {
             Tolerance { glaucoma: 1e-3, mean: 1e-4, sample: 1e-3 }
         }
-        Precision::Int8Qdq => Tolerance { glaucoma: 0.02, mean: 0.005, sample: 0.1 },
+        Precision::Int8Qdq => Tolerance { glaucoma: 0.005, mean: 5e-4, sample: 0.1 },
     }
 }
 
@@ -429,8 +431,9 @@ mod tests {
                 let (apart, rounding) = (apart[figure], rounding[figure]);
                 println!("{levels:?} {figure}: {apart:e} of {rounding:e}");
                 // Sums next to a half are taken the other way here and there: a small part of what
-                // rounding itself changes.
-                assert!(apart < rounding / 4.0, "{levels:?} {figure}: {apart:e} of {rounding:e}");
+                // rounding itself changes, or nothing where that is nothing.
+                let most = rounding / 4.0 + 1e-5;
+                assert!(apart < most, "{levels:?} {figure}: {apart:e} of {rounding:e}");
             }
         }
     }

@@ -333,7 +333,7 @@ mod tests {
             let graph =
                 Graph { network: &network, side, numbers: Numbers::F32, extra_outputs: &[] };
             let engine = Engine::load(&encode(&graph, &[("key", "value")])).unwrap();
-            assert_eq!((engine.side(), engine.metadata("key")), (side, Some("value")));
+            assert_eq!((engine.side(), engine.metadata("key")), (side, Some("value".into())));
             let photograph = photograph(side, seed);
             let written = engine.run(&photograph, SCALE).unwrap();
             let difference = largest_difference(&written, &reference(&tensors, &photograph));

@@ -118,7 +118,7 @@ fn a_step_of_each_task_agrees_with_pytorch() {
         let (values, weights) = target(task);
         let loss = masked_loss(task, FoveaLoss::L1, logits, &values, &weights).unwrap();
         assert!(error(&loss, &golden[&format!("{}.loss", task.name())], 0.0) < 1e-5);
-        check_gradients(&net, task, &loss.backward().unwrap(), &golden);
+        check_gradients(&net, task, &outputs.backward(&loss).unwrap(), &golden);
     }
     for (name, var) in net.buffers() {
         assert!(error(&var, &golden[&format!("after.{name}")], 0.0) < 1e-5, "{name}");
@@ -144,7 +144,7 @@ fn gradients_do_not_depend_on_the_threads() {
             let weights = Tensor::new(&[1f32, 1.0], &Device::Cpu).unwrap();
             let values = (logits.detach() * 0.0).unwrap();
             let loss = masked_loss(Task::Disc, FoveaLoss::L1, logits, &values, &weights).unwrap();
-            let grads = loss.backward().unwrap();
+            let grads = outputs.backward(&loss).unwrap();
             let found = net.parameters().into_iter();
             let found = found.filter_map(|(_, var)| grads.get(var.as_tensor()).map(flat));
             found.chain(net.buffers().iter().map(|(_, var)| flat(var))).collect()

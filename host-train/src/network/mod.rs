@@ -5,6 +5,7 @@ pub mod grid;
 pub mod layers;
 pub mod pretrained;
 pub mod quantize_aware;
+pub mod tape;
 pub mod unet;
 pub mod vgg;
 
@@ -14,7 +15,10 @@ pub(crate) mod golden;
 pub use unet::UNet;
 
 use candle_core::Tensor;
+use candle_core::backprop::GradStore;
 use serde::{Deserialize, Serialize};
+use std::rc::Rc;
+use tape::Tape;
 
 /// One of the four things the network predicts, in the order of the paper.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -141,12 +145,24 @@ pub enum Mode {
 #[derive(Clone, Debug, Default)]
 pub struct Outputs {
     logits: [Option<Tensor>; 4],
+    tape: Rc<Tape>,
 }
 
 impl Outputs {
     /// Logits of a task that was asked for: (B) for glaucoma, (B, 1, S, S) for the maps.
     pub fn logits(&self, task: Task) -> Option<&Tensor> {
         self.logits[task.index()].as_ref()
+    }
+
+    /// Gradients of the scalar `loss`, made of these logits, by all variables that it reaches through
+    /// the network. The pass must have been one in training mode; several losses may go back through it.
+    ///
+    /// # Errors
+    /// Failures of the tensor library.
+    pub fn backward(&self, loss: &Tensor) -> candle_core::Result<GradStore> {
+        let mut gradients = loss.backward()?;
+        self.tape.backward(&mut gradients)?;
+        Ok(gradients)
     }
 
     pub(crate) fn set(&mut self, task: Task, logits: Tensor) {

@@ -10,6 +10,7 @@
 
 use super::grid::{Clipping, Histogram, Levels};
 use super::layers::fake_quant::{fake_quant_map, fake_quant_weight};
+use super::tape::Tape;
 use candle_core::{Result, Tensor};
 use serde::{Deserialize, Serialize};
 use std::cell::RefCell;
@@ -63,7 +64,7 @@ impl Maps {
     }
 
     /// A map of `group` as the next layer reads it.
-    pub(super) fn pass(&self, group: &str, map: Tensor) -> Result<Tensor> {
+    pub(super) fn pass(&self, tape: &Tape, group: &str, map: Tensor) -> Result<Tensor> {
         match self {
             Self::Float => Ok(map),
             Self::Observed(histograms) => {
@@ -72,16 +73,16 @@ impl Maps {
                 Ok(map)
             }
             Self::Quantized(MapScales { levels, scales }) => match scales.get(group) {
-                Some(scale) => fake_quant_map(&map, *scale, levels.steps()),
+                Some(scale) => fake_quant_map(tape, &map, *scale, levels.steps()),
                 None => candle_core::bail!("quantize-aware: no scale for {group}"),
             },
         }
     }
 
     /// The weight of the convolution `name` as it convolves.
-    pub(super) fn weight(&self, name: &str, weight: &Tensor) -> Result<Tensor> {
+    pub(super) fn weight(&self, tape: &Tape, name: &str, weight: &Tensor) -> Result<Tensor> {
         match self {
-            Self::Quantized(_) if name != FIRST => fake_quant_weight(weight),
+            Self::Quantized(_) if name != FIRST => fake_quant_weight(tape, weight),
             _ => Ok(weight.clone()),
         }
     }

@@ -3,11 +3,14 @@
 use super::layers::conv2d::conv2d;
 use super::layers::dropout::dropout;
 use super::layers::global_max::global_max;
+use super::layers::linear::linear;
 use super::layers::upsample_concat::upsample_concat;
 use super::quantize_aware::{MapScales, Maps, QuantizeAware};
+use super::tape::Tape;
 use super::vgg::{Initialiser, Stage, Vgg};
 use super::{Mode, NetworkConfig, NetworkError, Outputs, Task};
 use candle_core::{Device, Tensor, Var};
+use std::rc::Rc;
 
 /// The first bias of a map head: a disc, a cup or a fovea takes about one pixel in fifty, so that is
 /// what an untrained network had better say (ln(0.02 / 0.98); Lin et al. 2017, section 4.1). From 0,
@@ -66,9 +69,26 @@ impl UNet {
     /// Logits of the asked tasks for `images` (B, 3, H, W), RGB in 0..1, sides multiples of 16.
     ///
     /// Only what the tasks need is computed: glaucoma alone runs the encoder only. In training
-    /// mode every pass moves the running statistics of the normalisations it goes through.
+    /// mode every pass moves the running statistics of the normalisations it goes through, and
+    /// [`Outputs::backward`] has a way back.
     pub fn forward(
         &self,
+        images: &Tensor,
+        tasks: &[Task],
+        mode: Mode,
+    ) -> Result<Outputs, NetworkError> {
+        let images = images.contiguous()?;
+        let tape = match mode {
+            Mode::Train { .. } => Tape::begin(&images),
+            Mode::Evaluate => Tape::none(),
+        };
+        self.forward_on(tape, &images, tasks, mode)
+    }
+
+    /// As [`UNet::forward`], on a tape of the caller's choice, of contiguous images.
+    pub(crate) fn forward_on(
+        &self,
+        tape: Tape,
         images: &Tensor,
         tasks: &[Task],
         mode: Mode,
@@ -77,31 +97,33 @@ impl UNet {
             [b, 3, h, w] if [b, h, w].iter().all(|n| **n > 0) && h % 16 == 0 && w % 16 == 0 => {}
             other => return Err(NetworkError::Images(other.to_vec())),
         }
-        let mut maps = self.encoder.forward(images, mode, &self.maps)?;
+        let mut maps = self.encoder.forward(&tape, images, mode, &self.maps)?;
         let mut outputs = Outputs::default();
         let deepest = maps.pop().ok_or(NetworkError::NoTasks)?;
         if tasks.contains(&Task::Glaucoma) {
-            outputs.set(Task::Glaucoma, self.classify(&deepest, mode)?);
+            outputs.set(Task::Glaucoma, tape.end(&self.classify(&tape, &deepest, mode)?)?);
         }
         if tasks.iter().any(|task| task.is_map()) {
             let mut map = deepest;
             let above = self.encoder.stages.iter().rev().skip(1);
             for ((stage, skip), from) in self.decoder.iter().zip(maps.iter().rev()).zip(above) {
-                let joined = self.maps.pass(&from.group(), upsample_concat(&map, skip)?)?;
-                map = stage.forward(&joined, mode, &self.maps)?;
+                let joined =
+                    self.maps.pass(&tape, &from.group(), upsample_concat(&tape, &map, skip)?)?;
+                map = stage.forward(&tape, &joined, mode, &self.maps)?;
             }
             for &task in tasks.iter().filter(|task| task.is_map()) {
                 let (weight, bias) = self.head(task)?;
-                outputs.set(task, conv2d(&map, weight, bias)?);
+                outputs.set(task, tape.end(&conv2d(&tape, &map, weight, bias)?)?);
             }
         }
+        outputs.tape = Rc::new(tape);
         Ok(outputs)
     }
 
     /// The encoder's five maps, from full resolution to a sixteenth of it.
     #[cfg(test)]
     pub(super) fn encode(&self, images: &Tensor, mode: Mode) -> Result<Vec<Tensor>, NetworkError> {
-        Ok(self.encoder.forward(images, mode, &Maps::Float)?)
+        Ok(self.encoder.forward(&Tape::none(), images, mode, &Maps::Float)?)
     }
 
     /// The grids it computes on; `None` for a network that computes in floating point.
@@ -145,13 +167,13 @@ impl UNet {
     }
 
     /// (B): the strongest response of each deepest channel, dropout, one linear unit.
-    fn classify(&self, deepest: &Tensor, mode: Mode) -> Result<Tensor, NetworkError> {
+    fn classify(&self, tape: &Tape, deepest: &Tensor, mode: Mode) -> Result<Tensor, NetworkError> {
         let (weight, bias) = self.head(Task::Glaucoma)?;
-        let mut features = global_max(deepest)?;
+        let mut features = global_max(tape, deepest)?;
         if let Mode::Train { dropout_seed } = mode {
-            features = dropout(&features, self.config.dropout, dropout_seed)?;
+            features = dropout(tape, &features, self.config.dropout, dropout_seed)?;
         }
-        Ok(features.broadcast_mul(weight)?.sum(1)?.broadcast_add(bias)?)
+        Ok(linear(tape, &features, weight, bias)?)
     }
 
     fn head(&self, task: Task) -> Result<(&Tensor, &Tensor), NetworkError> {

@@ -6,6 +6,7 @@ use super::layers::batch_norm::BatchNorm;
 use super::layers::conv_norm_relu::{By, conv_norm_relu};
 use super::layers::max_pool::max_pool;
 use super::quantize_aware::Maps;
+use super::tape::Tape;
 use super::{Mode, NetworkConfig};
 use candle_core::{DType, Device, Result, Shape, Tensor, Var};
 use rand::{Rng, SeedableRng};
@@ -64,13 +65,20 @@ impl Block {
     }
 
     /// `name` is that of its convolution.
-    fn forward(&self, name: &str, x: &Tensor, mode: Mode, maps: &Maps) -> Result<Tensor> {
+    fn forward(
+        &self,
+        name: &str,
+        tape: &Tape,
+        x: &Tensor,
+        mode: Mode,
+        maps: &Maps,
+    ) -> Result<Tensor> {
         let by = match mode {
             Mode::Train { .. } if !maps.is_quantized() => By::Batch,
             Mode::Train { .. } | Mode::Evaluate => By::Running,
         };
-        let weight = maps.weight(name, &self.weight)?;
-        maps.pass(name, conv_norm_relu(x, &weight, &self.bias, &self.norm, by)?)
+        let weight = maps.weight(tape, name, &self.weight)?;
+        maps.pass(tape, name, conv_norm_relu(tape, x, &weight, &self.bias, &self.norm, by)?)
     }
 }
 
@@ -88,9 +96,15 @@ impl Stage {
         Ok(Self { name, blocks: blocks.collect::<Result<_>>()? })
     }
 
-    pub(super) fn forward(&self, x: &Tensor, mode: Mode, maps: &Maps) -> Result<Tensor> {
+    pub(super) fn forward(
+        &self,
+        tape: &Tape,
+        x: &Tensor,
+        mode: Mode,
+        maps: &Maps,
+    ) -> Result<Tensor> {
         self.blocks.iter().enumerate().try_fold(x.clone(), |x, (at, block)| {
-            block.forward(&format!("{}.conv{}", self.name, at + 1), &x, mode, maps)
+            block.forward(&format!("{}.conv{}", self.name, at + 1), tape, &x, mode, maps)
         })
     }
 
@@ -137,12 +151,18 @@ impl Vgg {
     }
 
     /// The five maps, from full resolution to a sixteenth of it.
-    pub(super) fn forward(&self, images: &Tensor, mode: Mode, maps: &Maps) -> Result<Vec<Tensor>> {
+    pub(super) fn forward(
+        &self,
+        tape: &Tape,
+        images: &Tensor,
+        mode: Mode,
+        maps: &Maps,
+    ) -> Result<Vec<Tensor>> {
         let mut found: Vec<Tensor> = Vec::with_capacity(self.stages.len());
         for stage in &self.stages {
             let map = match found.last() {
-                None => stage.forward(images, mode, maps)?,
-                Some(above) => stage.forward(&max_pool(above)?, mode, maps)?,
+                None => stage.forward(tape, images, mode, maps)?,
+                Some(above) => stage.forward(tape, &max_pool(tape, above)?, mode, maps)?,
             };
             found.push(map);
         }

@@ -4,10 +4,11 @@
 use super::*;
 use crate::adam::AdamConfig;
 use crate::dataset::batches::{Batch, Target};
-use crate::loss::{FoveaLoss, masked_loss};
+use crate::loss::{FoveaLoss, masked_loss, soft_loss};
 use crate::network::golden::{network, noise};
+use crate::network::tape::Tape;
 use crate::network::{Mode, Task, UNet};
-use crate::strategy::{Options, Step, StepOptions, StrategyName, build};
+use crate::strategy::{Options, Step, StepOptions, StrategyName, Taught, build};
 use candle_core::{Device, Tensor};
 use clap::ValueEnum;
 use std::io::Write;
@@ -83,10 +84,12 @@ fn gradients(net: &UNet, range: [usize; 2], peers: &dyn Peers) -> Gradients {
     let weights = part(Tensor::new(&[1f32, 1.0, 1.0, 0.0], &Device::Cpu).unwrap());
     let labelled = values(&weights).iter().sum::<f32>() as usize;
     let share = peers.shares([0, labelled, 0, 0]).unwrap()[1].unwrap();
-    let outputs = net.forward(&images, &[Task::Disc], Mode::Evaluate).unwrap();
+    let outputs =
+        net.forward_on(Tape::begin(&images), &images, &[Task::Disc], Mode::Evaluate).unwrap();
     let logits = outputs.logits(Task::Disc).unwrap();
     let loss = masked_loss(Task::Disc, FoveaLoss::L1, logits, &masks, &weights).unwrap();
-    let own = Gradients::of(&(loss * share).unwrap(), &net.parameters()).unwrap();
+    let found = outputs.backward(&(loss * share).unwrap()).unwrap();
+    let own = Gradients::of(&found, &net.parameters()).unwrap();
     peers.average(own).unwrap()
 }
 
@@ -167,6 +170,45 @@ fn all_processes_step_to_the_same_weights() {
         let moved = start.iter().zip(&ends[0]).filter(|(a, b)| a != b).count();
         assert!(moved > start.len() / 2 && start[0] != ends[0][0]);
     }
+}
+
+#[test]
+fn a_taught_loss_is_that_of_all_labelled_and_all_images() {
+    const WEIGHT: f64 = 0.3;
+    let found = together(2, PATIENCE, |peers| {
+        let (net, batch) = (network(), batch(peers.rank(), 0));
+        let said = noise((2, 1, SIDE, SIDE), 7 + peers.rank() as u64, |x| (x + 1.0) / 2.0);
+        let probabilities = [None, None, Some(said.clone()), Some(said.clone())];
+        let options = StepOptions {
+            lr: 1e-2,
+            epoch: 0,
+            dropout_seed: 1,
+            seed: 1,
+            fovea: FoveaLoss::Bce,
+            freeze_encoder: false,
+        };
+        let step = Step::new(&net, &batch, options, &peers).unwrap();
+        let step = step.taught(Some(Taught { probabilities, weight: WEIGHT })).unwrap();
+        assert_eq!(step.tasks(), [Task::Disc, Task::Cup, Task::Fovea]);
+        let outputs = step.forward(&step.tasks()).unwrap();
+        let own = Task::ALL.map(|task| step.loss(task, &outputs).unwrap().map(|l| l.value));
+        let of_all = step.losses_of_all(own).unwrap();
+        let number = |tensor: Tensor| f64::from(tensor.to_scalar::<f32>().unwrap());
+        let soft = |task| number(soft_loss(task, outputs.logits(task).unwrap(), &said).unwrap());
+        let label = batch.fovea.as_ref().map(|own| {
+            let logits = outputs.logits(Task::Fovea).unwrap();
+            let fovea = FoveaLoss::Bce;
+            number(masked_loss(Task::Fovea, fovea, logits, &own.values, &own.weights).unwrap())
+        });
+        (of_all, label, [soft(Task::Cup), soft(Task::Fovea)])
+    });
+    // The fovea is labelled in rank 1 alone, the cup nowhere; both are taught in both.
+    let [(of_all, none, first), (_, label, second)] = &found[..] else { panic!() };
+    assert!(none.is_none());
+    let mean = |at: usize| WEIGHT * (first[at] + second[at]) / 2.0;
+    assert!((of_all[2].unwrap() - mean(0)).abs() < 1e-6);
+    assert!((of_all[3].unwrap() - mean(1) - label.unwrap()).abs() < 1e-6);
+    assert_eq!(found[0].0, found[1].0);
 }
 
 #[test]

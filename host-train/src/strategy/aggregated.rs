@@ -43,7 +43,7 @@ impl Strategy for Aggregated {
                 None => loss.on_tape,
             });
         }
-        self.adam.step(&step.gradients(total.as_ref())?, step.lr)?;
+        self.adam.step(&step.gradients(&outputs, total.as_ref())?, step.lr)?;
         Ok(report)
     }
 

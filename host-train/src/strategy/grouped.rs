@@ -64,7 +64,7 @@ impl Strategy for Grouped {
                     None => loss.on_tape,
                 });
             }
-            adam.step(&step.gradients(total.as_ref())?, step.lr)?;
+            adam.step(&step.gradients(&outputs, total.as_ref())?, step.lr)?;
         }
         Ok(report)
     }

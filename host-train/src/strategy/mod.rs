@@ -53,7 +53,7 @@ use uncertainty::Uncertainty;
 use weighted::Weighted;
 
 pub use options::{Options, OptionsError};
-pub use step::{Loss, Step, StepOptions};
+pub use step::{Loss, Step, StepOptions, Taught};
 
 /// The optimiser state of a strategy: every tensor by a name that is unique within the strategy.
 pub type State = BTreeMap<String, Tensor>;
@@ -62,8 +62,8 @@ pub type State = BTreeMap<String, Tensor>;
 ///
 /// The minimum is the four methods. Two guarantees that the training loop relies on:
 /// - **Determinism.** The same network, state, batch, learning rate and seed give the same bits.
-/// - **No imputation.** A task without a label in the batch makes no step: neither weights nor
-///   moments that only this task would move are touched.
+/// - **No imputation.** A task without a label in the batch, and without a teacher, makes no step:
+///   neither weights nor moments that only this task would move are touched.
 pub trait Strategy {
     /// The name used in configurations and logs.
     fn name(&self) -> &'static str;

@@ -4,7 +4,7 @@ use super::{PerTask, StepReport, StrategyError};
 use crate::adam::ENCODER;
 use crate::dataset::batches::Batch;
 use crate::gradients::Gradients;
-use crate::loss::{FoveaLoss, masked_loss};
+use crate::loss::{FoveaLoss, masked_loss, soft_loss};
 use crate::network::{Mode, Outputs, Task, UNet};
 use crate::parallel::Peers;
 use candle_core::{Device, Tensor, Var};
@@ -27,9 +27,22 @@ pub struct Step<'a> {
     fovea: FoveaLoss,
     freeze_encoder: bool,
     peers: &'a dyn Peers,
+    /// Of each task's images, labelled or taught, in the batches of all peers.
     shares: [Option<f64>; 4],
+    taught: Option<Taught>,
+    /// What the loss against the labels counts beside that against the teacher: 1 without peers.
+    of_labels: PerTask,
     /// Losses that are still on the device.
     unread: RefCell<Vec<(Task, Tensor)>>,
+}
+
+/// What a teacher says of the images of a batch, beside their labels.
+#[derive(Clone, Debug)]
+pub struct Taught {
+    /// Its probabilities of each task: (B), or (B, 1, S, S). `None` where it has no head.
+    pub probabilities: [Option<Tensor>; 4],
+    /// What the loss against them counts beside the loss against the labels; above 0.
+    pub weight: f64,
 }
 
 /// What decides a step besides network, batch and peers.
@@ -79,11 +92,37 @@ impl<'a> Step<'a> {
             freeze_encoder,
             peers,
             shares,
+            taught: None,
+            of_labels: shares.map(|share| share.map(|_| 1.0)),
             unread: RefCell::default(),
         })
     }
 
-    /// The tasks that have a head and, in the batch of any peer, a label; in the paper's order.
+    /// The same step with what a teacher says, if there is one: to each task's loss over its labelled
+    /// images comes `weight` times [`soft_loss`] over all images, so that a task without any label is
+    /// taught as well.
+    ///
+    /// # Errors
+    /// A peer is gone.
+    pub fn taught(mut self, taught: Option<Taught>) -> Result<Self, StrategyError> {
+        let Some(taught) = taught else { return Ok(self) };
+        let heads = &self.net.config().tasks;
+        let has = |task: &Task| taught.probabilities[task.index()].is_some();
+        let images = |task| {
+            if heads.contains(&task) && has(&task) { self.batch.ids.len() } else { 0 }
+        };
+        let shares = self.peers.shares(Task::ALL.map(images))?;
+        for (at, share) in shares.into_iter().enumerate() {
+            let Some(share) = share else { continue };
+            self.of_labels[at] = self.shares[at].map(|labelled| labelled / share);
+            self.shares[at] = Some(share);
+        }
+        self.taught = Some(taught);
+        Ok(self)
+    }
+
+    /// The tasks that have a head and, in the batch of any peer, a label or a teacher; in the paper's
+    /// order.
     #[must_use]
     pub fn tasks(&self) -> Vec<Task> {
         Task::ALL.into_iter().filter(|task| self.shares[task.index()].is_some()).collect()
@@ -100,7 +139,7 @@ impl<'a> Step<'a> {
         Ok(self.net.forward(&self.batch.images, tasks, Mode::Train { dropout_seed })?)
     }
 
-    /// The loss of `task`; `None` where only a peer has a label for it.
+    /// The loss of `task`, a teacher's part included; `None` where only a peer has a label for it.
     ///
     /// # Errors
     /// [`StrategyError::NotFinite`]; failures of the tensor library.
@@ -113,19 +152,33 @@ impl<'a> Step<'a> {
     }
 
     fn scalar(&self, task: Task, outputs: &Outputs) -> Result<Option<Tensor>, StrategyError> {
-        let target = self.batch.target(task);
-        let (Some(logits), Some(target)) = (outputs.logits(task), target) else { return Ok(None) };
-        Ok(Some(masked_loss(task, self.fovea, logits, &target.values, &target.weights)?))
+        let Some(logits) = outputs.logits(task) else { return Ok(None) };
+        let labels = match self.batch.target(task) {
+            Some(own) => Some(masked_loss(task, self.fovea, logits, &own.values, &own.weights)?),
+            None => None,
+        };
+        let Some(taught) = &self.taught else { return Ok(labels) };
+        let Some(probabilities) = &taught.probabilities[task.index()] else { return Ok(labels) };
+        let soft = (soft_loss(task, logits, probabilities)? * taught.weight)?;
+        let of_labels = self.of_labels[task.index()].unwrap_or(1.0);
+        Ok(Some(match labels {
+            Some(labels) => ((labels * of_labels)? + soft)?,
+            None => soft,
+        }))
     }
 
-    /// The gradients of a scalar made of this process's losses, averaged over the peers. Several
-    /// calls may go back through the same pass.
+    /// The gradients of a scalar made of this process's losses on `outputs`, averaged over the peers.
+    /// Several calls may go back through the same pass.
     ///
     /// # Errors
     /// Failures of the tensor library; a peer is gone.
-    pub fn gradients(&self, scalar: Option<&Tensor>) -> Result<Gradients, StrategyError> {
+    pub fn gradients(
+        &self,
+        outputs: &Outputs,
+        scalar: Option<&Tensor>,
+    ) -> Result<Gradients, StrategyError> {
         let mut own = match scalar {
-            Some(scalar) => Gradients::of(scalar, &self.parameters)?,
+            Some(scalar) => Gradients::of(&outputs.backward(scalar)?, &self.parameters)?,
             None => Gradients::none(self.parameters.len()),
         };
         if self.freeze_encoder {
@@ -194,7 +247,8 @@ impl<'a> Step<'a> {
         let outputs = self.forward(&[task])?;
         let loss = self.loss(task, &outputs)?;
         // The pass is dropped before the optimiser's step: no two tasks' activations live at once.
-        let gradients = self.gradients(loss.as_ref().map(|loss| &loss.on_tape))?;
+        let scalar = loss.as_ref().map(|loss| &loss.on_tape);
+        let gradients = self.gradients(&outputs, scalar)?;
         Ok((gradients, loss.map(|loss| loss.value)))
     }
 
@@ -210,7 +264,7 @@ impl<'a> Step<'a> {
         }
         let outputs = self.forward(&[task])?;
         let loss = self.scalar(task, &outputs)?;
-        let gradients = self.gradients(loss.as_ref())?;
+        let gradients = self.gradients(&outputs, loss.as_ref())?;
         self.unread.borrow_mut().extend(loss.map(|loss| (task, loss.detach())));
         Ok((gradients, None))
     }
@@ -236,7 +290,7 @@ fn read(task: Task, loss: &Tensor) -> Result<f64, StrategyError> {
 
 /// A task's loss on this process's part of the batch.
 pub struct Loss {
-    /// The mean over its labelled images.
+    /// The mean over its labelled images, and with a teacher the mean over all of them.
     pub value: f64,
     /// The same on the tape, times the process's share.
     pub on_tape: Tensor,

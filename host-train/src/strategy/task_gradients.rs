@@ -38,7 +38,7 @@ impl TaskGradients {
             on_tape.push(loss.map(|loss| loss.on_tape));
         }
         let gradients: Vec<Gradients> = (on_tape.iter())
-            .map(|loss| step.gradients(loss.as_ref()))
+            .map(|loss| step.gradients(&outputs, loss.as_ref()))
             .collect::<Result<_, StrategyError>>()?;
         let parameters = gradients.first().map_or(0, Gradients::len);
         let mut reached = vec![0; parameters];

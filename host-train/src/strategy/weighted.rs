@@ -73,9 +73,8 @@ impl<B: Balance> Strategy for Weighted<B> {
                 None => weighted,
             });
         }
+        let gradients = step.gradients(&outputs, total.as_ref())?;
         drop(outputs);
-        let gradients = step.gradients(total.as_ref())?;
-        drop(total);
         self.optimiser.step(&gradients, step.lr)?;
         self.balance.look_back(step, losses)?;
         Ok(report)

@@ -1,5 +1,6 @@
 //! What a training is asked to do: one TOML file. Defaults reproduce the paper; unknown keys are refused.
 
+pub use super::distill::Distill;
 use super::schedule::Schedule;
 pub use super::source::{Phantoms, Source};
 use crate::adam::AdamConfig;
@@ -92,6 +93,9 @@ pub struct Config {
     /// Stop when so many validations in a row have brought nothing better.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub patience: Option<u64>,
+    /// Learn from what another network says as well as from labels; absent: from labels alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub distill: Option<Distill>,
     /// Random changes of the training images; absent: none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub augment: Option<Augment>,
@@ -129,6 +133,7 @@ impl Default for Config {
             average: None,
             quantize_aware: None,
             patience: None,
+            distill: None,
             augment: None,
             data: Vec::new(),
         }
@@ -336,6 +341,7 @@ impl Config {
             require(quantile, "quantize_aware.clipping.quantile must be above 0 and at most 1")?;
         }
         require(self.patience != Some(0), "patience must be at least 1")?;
+        self.distill.as_ref().map_or(Ok(()), Distill::validate)?;
         require(self.schedule.drop_steps > 0, "schedule.drop_steps must be at least 1")?;
         require(
             self.schedule.drop_factor > 0.0 && self.schedule.drop_factor <= 1.0,

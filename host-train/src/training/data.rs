@@ -137,9 +137,11 @@ impl Gathered {
             let (discs, cups) = (found.discs, found.cups);
             eprintln!("{}: {discs} discs and {cups} cups to learn from", masks.display());
         }
-        for samples in [&mut parts.train, &mut parts.validation] {
-            samples.retain(|sample| !sample.truth.is_unlabelled());
-        }
+        let labelled = |sample: &Sample| !sample.truth.is_unlabelled();
+        // A teacher has something to say of every image.
+        let taught = config.distill.is_some();
+        parts.train.retain(|sample| taught || labelled(sample));
+        parts.validation.retain(labelled);
         let views = Views::new(config, source);
         let (contract, side) = (config.input.contract(), views.master_side(config.input.side));
         let mut train = read(&dataset.name, &parts.train, &contract, side, cache)?;
@@ -155,7 +157,7 @@ impl Gathered {
             );
         }
         train.iter_mut().for_each(|example| views.withdraw_class(example));
-        train.retain(is_labelled);
+        train.retain(|example| taught || is_labelled(example));
         self.learn(train, source, &views)?;
         self.hold(&dataset.name, &parts.validation, &contract, &views, cache)
     }

@@ -29,8 +29,8 @@ impl Labels {
     /// # Errors
     /// [`TrainingError::Data`] naming the task, or that all labels are of one class.
     pub fn check(&self, config: &Config) -> Result<(), TrainingError> {
-        if config.init_from.is_some() {
-            // A later stage may leave a head as the earlier one made it.
+        if config.init_from.is_some() || config.distill.is_some() {
+            // A later stage may leave a head as the earlier one made it; a teacher teaches them all.
             return Ok(());
         }
         let untaught = |task: &&Task| self.tasks[task.index()] == 0;

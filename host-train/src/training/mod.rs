@@ -10,6 +10,7 @@ pub mod checkpoint;
 pub mod config;
 pub mod curves;
 pub mod data;
+pub mod distill;
 pub mod events;
 mod labels;
 pub mod log;
@@ -34,6 +35,7 @@ use crate::network::{NetworkError, Task};
 use crate::parallel::{Alone, Peers, PeersError};
 use crate::strategy::StrategyError;
 use candle_core::Device;
+use distill::TeacherError;
 use session::Session;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -162,6 +164,9 @@ pub enum TrainingError {
     /// The pretrained weights cannot be used.
     #[error(transparent)]
     Pretrained(Box<PretrainedError>),
+    /// The network to learn from cannot teach.
+    #[error(transparent)]
+    Teacher(#[from] TeacherError),
     /// Reading or writing a checkpoint failed.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
@@ -257,7 +262,7 @@ impl<'a> Clock<'a> {
     }
 }
 
-/// Revision of the sources this program was built from; `None` away from the checkout.
+/// Revision of the checkout that this program was built in, as it is now; `None` away from it.
 fn git_revision() -> Option<String> {
     let git = |arguments: &[&str]| {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR"));

@@ -3,6 +3,7 @@
 use super::average::Average;
 use super::checkpoint::{Best, FORMAT, Position};
 use super::data::{Data, load};
+use super::distill::Teacher;
 use super::log::{Entry, Log};
 use super::progress::Progress;
 use super::together;
@@ -34,6 +35,7 @@ pub struct Session<'a> {
     net: UNet,
     strategy: Box<dyn Strategy>,
     average: Option<Average>,
+    teacher: Option<Teacher>,
     vcdr_model: Option<VcdrModel>,
     git_revision: Option<String>,
     position: Position,
@@ -51,15 +53,21 @@ struct Learner {
     net: UNet,
     strategy: Box<dyn Strategy>,
     average: Option<Average>,
+    teacher: Option<Teacher>,
 }
 
 impl<'a> Session<'a> {
     /// A training from its first step.
-    pub fn fresh(config: Config, clock: Clock<'a>, device: &Device) -> Result<Self, TrainingError> {
+    pub fn fresh(
+        mut config: Config,
+        clock: Clock<'a>,
+        device: &Device,
+    ) -> Result<Self, TrainingError> {
         if config.quantize_aware.is_some() && !device.is_cpu() {
             let what = "quantize_aware trains on the CPU alone: leave --device out";
             return Err(ConfigError::Value(what.into()).into());
         }
+        let teacher = Teacher::open(&mut config, device)?;
         let start = config.init_from.as_deref().map(Checkpoint::load).transpose()?;
         let mut net = match &start {
             Some(checkpoint) => checkpoint.network_like(&config.network, device)?,
@@ -80,19 +88,20 @@ impl<'a> Session<'a> {
         let vcdr_model = data.vcdr_model.or(inherited);
         let strategy = strategy(&config, &net)?;
         let average = config.average.map(|decay| Average::new(&net, decay)).transpose()?;
-        let learner = Learner { net, strategy, average };
+        let learner = Learner { net, strategy, average, teacher };
         let start = (Position::default(), None);
         Self::open(config, clock, device, data, learner, vcdr_model, start)
     }
 
     /// A training from the position of `checkpoint`.
     pub fn resumed(
-        config: Config,
+        mut config: Config,
         checkpoint: &Checkpoint,
         clock: Clock<'a>,
         device: &Device,
     ) -> Result<Self, TrainingError> {
         let info = checkpoint.info();
+        let teacher = Teacher::open(&mut config, device)?;
         let mut state = checkpoint.optimiser(device)?;
         let net = checkpoint.network(device)?;
         let mut average = config.average.map(|decay| Average::new(&net, decay)).transpose()?;
@@ -108,7 +117,7 @@ impl<'a> Session<'a> {
             let expected = info.dataset_hash.clone();
             return Err(TrainingError::DataChanged { expected, found: data.hash });
         }
-        let learner = Learner { net, strategy, average };
+        let learner = Learner { net, strategy, average, teacher };
         let start = (info.position, info.best);
         Self::open(config, clock, device, data, learner, info.vcdr_model, start)
     }
@@ -118,7 +127,7 @@ impl<'a> Session<'a> {
         clock: Clock<'a>,
         device: &Device,
         data: Data,
-        Learner { net, strategy, average }: Learner,
+        Learner { net, strategy, average, teacher }: Learner,
         vcdr_model: Option<VcdrModel>,
         (position, best): (Position, Option<Best>),
     ) -> Result<Self, TrainingError> {
@@ -152,6 +161,7 @@ impl<'a> Session<'a> {
             net,
             strategy,
             average,
+            teacher,
             vcdr_model,
             position,
             best,
@@ -272,7 +282,9 @@ impl<'a> Session<'a> {
         };
         let every = self.config.telemetry_every;
         let measured = every > 0 && (step + 1).is_multiple_of(every);
+        let taught = self.teacher.as_ref().map(|teacher| teacher.teach(batch)).transpose()?;
         let (report, conflict) = Step::new(&self.net, batch, options, self.peers)
+            .and_then(|step| step.taught(taught))
             .and_then(|step| watched(self.strategy.as_mut(), &step, measured))
             .map_err(|source| self.failed_step(source, batch))?;
         if let Some(average) = &mut self.average {

@@ -15,7 +15,7 @@ use glaucoma_common::preprocess::Framing;
 use safetensors::SafeTensors;
 use std::collections::{BTreeMap, HashMap};
 
-const CPU: Device = Device::Cpu;
+pub(super) const CPU: Device = Device::Cpu;
 
 /// Writes pictures with a bright disc, a brighter cup and a dark fovea as a REFUGE tree of the
 /// converted form: `counts` for training and validation, every other one with glaucoma.
@@ -60,7 +60,7 @@ fn pictures(root: &Path, counts: [u32; 2]) {
 }
 
 /// Four steps an epoch, two epochs, every random thing switched on; the pictures lie in `out`.
-fn tiny(out: &Path) -> Config {
+pub(super) fn tiny(out: &Path) -> Config {
     let data = out.join("data");
     if !data.exists() {
         pictures(&data, [8, 4]);
@@ -80,12 +80,12 @@ fn tiny(out: &Path) -> Config {
     }
 }
 
-fn steps(most: u64) -> Control {
+pub(super) fn steps(most: u64) -> Control {
     Control { max_steps: Some(most), ..Control::default() }
 }
 
 /// Every tensor of a checkpoint file as bytes.
-fn contents(path: &Path) -> BTreeMap<String, Vec<u8>> {
+pub(super) fn contents(path: &Path) -> BTreeMap<String, Vec<u8>> {
     let bytes = std::fs::read(path).unwrap();
     let tensors = SafeTensors::deserialize(&bytes).unwrap();
     tensors.tensors().into_iter().map(|(name, view)| (name, view.data().to_vec())).collect()
@@ -97,7 +97,7 @@ fn log_lines(out: &Path) -> Vec<serde_json::Value> {
 }
 
 /// What the log says of losses, without times.
-fn losses_in_log(out: &Path) -> Vec<String> {
+pub(super) fn losses_in_log(out: &Path) -> Vec<String> {
     let told = |line: &serde_json::Value| line["event"] == "step" || line["event"] == "validation";
     let lines = log_lines(out).into_iter().filter(told);
     lines.map(|line| format!("{} {} {}", line["event"], line["step"], line["losses"])).collect()

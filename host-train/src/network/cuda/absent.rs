@@ -1,6 +1,7 @@
 //! What stands for the GPU in a program that was built without it: one error.
 
 use super::{Block, DeviceError, LossKind, Move, Precision, Rates};
+use crate::network::tape::Tape;
 use candle_core::{Device, Error, Result, Tensor};
 
 fn not_built<T>() -> Result<T> {
@@ -11,23 +12,23 @@ pub(crate) fn device(_: usize, _: Precision) -> std::result::Result<Device, Devi
     Err(DeviceError::NotBuilt)
 }
 
-pub(crate) fn conv2d(_: &Tensor, _: &Tensor, _: &Tensor) -> Result<Tensor> {
+pub(crate) fn conv2d(_: &Tape, _: &Tensor, _: &Tensor, _: &Tensor) -> Result<Tensor> {
     not_built()
 }
 
-pub(crate) fn conv_norm_relu(_: &Tensor, _: &Block<'_>) -> Result<Tensor> {
+pub(crate) fn conv_norm_relu(_: &Tape, _: &Tensor, _: &Block<'_>) -> Result<Tensor> {
     not_built()
 }
 
-pub(crate) fn max_pool(_: &Tensor) -> Result<Tensor> {
+pub(crate) fn max_pool(_: &Tape, _: &Tensor) -> Result<Tensor> {
     not_built()
 }
 
-pub(crate) fn global_max(_: &Tensor) -> Result<Tensor> {
+pub(crate) fn global_max(_: &Tape, _: &Tensor) -> Result<Tensor> {
     not_built()
 }
 
-pub(crate) fn upsample_concat(_: &Tensor, _: &Tensor) -> Result<Tensor> {
+pub(crate) fn upsample_concat(_: &Tape, _: &Tensor, _: &Tensor) -> Result<Tensor> {
     not_built()
 }
 

@@ -4,22 +4,26 @@
 
 use super::cudnn::Sizes;
 use super::gpu::{Address, Gpu, SPAN, STRETCH, count, gpu, gpu_of, not_here};
+use crate::network::tape::Tape;
 use candle_core::{CpuStorage, CudaStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor};
 use cudarc::driver::CudaSlice;
 
 const NAME: &str = "conv2d";
 
 /// As `layers::conv2d::conv2d`.
-pub(crate) fn conv2d(x: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<Tensor> {
-    x.contiguous()?.apply_op3(weight, bias, Conv2d)
+pub(crate) fn conv2d(tape: &Tape, x: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<Tensor> {
+    tape.apply3(Conv2d { to_x: tape.reaches(x) }, x, weight, bias)
 }
 
 /// The same without bias.
-pub(super) fn without_bias(x: &Tensor, weight: &Tensor) -> Result<Tensor> {
-    x.contiguous()?.apply_op2(weight, Conv2d)
+pub(super) fn without_bias(tape: &Tape, x: &Tensor, weight: &Tensor) -> Result<Tensor> {
+    tape.apply2(Conv2d { to_x: tape.reaches(x) }, x, weight)
 }
 
-struct Conv2d;
+struct Conv2d {
+    /// Whether x needs a gradient.
+    to_x: bool,
+}
 
 fn sizes(x: &Shape, weight: &Shape) -> Result<Sizes> {
     let (batch, inputs, height, width) = x.dims4()?;
@@ -91,16 +95,15 @@ fn forward(gpu: &Gpu, sizes: Sizes, x: u64, weight: u64) -> Result<CudaSlice<f32
     })
 }
 
-/// Gradients of x, where something before it can use it, and of the weight.
+/// Gradients of x, where it is `wanted`, and of the weight.
 fn backward(
     gpu: &Gpu,
-    x: &Tensor,
-    weight: &Tensor,
-    gradient: &Tensor,
+    [x, weight, gradient]: [&Tensor; 3],
+    wanted: bool,
 ) -> Result<(Option<Tensor>, Tensor)> {
     let plan = gpu.cudnn.plan(sizes(x.shape(), weight.shape())?)?;
     let from_y = Factor::of(gpu, gradient)?;
-    let to_x = if x.track_op() {
+    let to_x = if wanted {
         let way = plan.to_input(&gpu.cudnn)?;
         let from_weight = Factor::of(gpu, weight)?;
         let to_x = product(gpu, x.elem_count(), way.workspace, |to_x, workspace| {
@@ -173,7 +176,7 @@ impl CustomOp2 for Conv2d {
         gradient: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>)> {
         let gpu = gpu(x.device())?;
-        let (to_x, to_weight) = backward(&gpu, x, weight, &gradient.contiguous()?)?;
+        let (to_x, to_weight) = backward(&gpu, [x, weight, &gradient.contiguous()?], self.to_x)?;
         Ok((to_x, Some(to_weight)))
     }
 }
@@ -229,7 +232,7 @@ impl CustomOp3 for Conv2d {
     ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
         let gpu = gpu(x.device())?;
         let gradient = gradient.contiguous()?;
-        let (to_x, to_weight) = backward(&gpu, x, weight, &gradient)?;
+        let (to_x, to_weight) = backward(&gpu, [x, weight, &gradient], self.to_x)?;
         Ok((to_x, Some(to_weight), Some(bias_gradient(&gpu, &gradient)?)))
     }
 }

@@ -1,13 +1,14 @@
 //! The joint of the decoder: bilinear upsampling by two, then the skip connection's channels.
 
 use super::gpu::{Address, Argument, SPAN, count, gpu, gpu_of, not_here};
+use crate::network::tape::Tape;
 use candle_core::{CpuStorage, CudaStorage, CustomOp2, Layout, Result, Shape, Tensor};
 
 const NAME: &str = "upsample_concat";
 
 /// As `layers::upsample_concat::upsample_concat`.
-pub(crate) fn upsample_concat(deep: &Tensor, skip: &Tensor) -> Result<Tensor> {
-    deep.contiguous()?.apply_op2(&skip.contiguous()?, UpsampleConcat)
+pub(crate) fn upsample_concat(tape: &Tape, deep: &Tensor, skip: &Tensor) -> Result<Tensor> {
+    tape.apply2(UpsampleConcat, deep, skip)
 }
 
 struct UpsampleConcat;

@@ -3,6 +3,7 @@
 use super::gpu::{Address, Gpu, SPAN, STRETCH, THREADS, count, gpu, gpu_of, not_here};
 use super::{Block, conv2d};
 use crate::network::layers::conv_norm_relu::By;
+use crate::network::tape::Tape;
 use candle_core::{CpuStorage, CudaStorage, CustomOp3, Layout, Result, Shape, Tensor};
 use cudarc::driver::CudaSlice;
 use std::sync::{Mutex, PoisonError};
@@ -10,8 +11,8 @@ use std::sync::{Mutex, PoisonError};
 const NAME: &str = "batch_norm_relu";
 
 /// `block` of `x` (B, I, H, W): gives (B, O, H, W). In training the running statistics move.
-pub(crate) fn conv_norm_relu(x: &Tensor, block: &Block<'_>) -> Result<Tensor> {
-    let x = conv2d::without_bias(x, block.weight)?;
+pub(crate) fn conv_norm_relu(tape: &Tape, x: &Tensor, block: &Block<'_>) -> Result<Tensor> {
+    let x = conv2d::without_bias(tape, x, block.weight)?;
     let norm = block.norm;
     let op = NormRelu {
         running_mean: norm.running_mean.as_tensor().clone(),
@@ -20,7 +21,7 @@ pub(crate) fn conv_norm_relu(x: &Tensor, block: &Block<'_>) -> Result<Tensor> {
         train: block.by == By::Batch,
         statistics: Mutex::new(None),
     };
-    x.apply_op3(&norm.weight, &norm.bias, op)
+    tape.apply3(op, &x, &norm.weight, &norm.bias)
 }
 
 struct NormRelu {

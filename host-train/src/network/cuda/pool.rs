@@ -1,16 +1,17 @@
 //! 2x2 max pooling and the maximum over a plane.
 
 use super::gpu::{Address, SPAN, count, gpu, gpu_of, not_here};
+use crate::network::tape::Tape;
 use candle_core::{CpuStorage, CudaStorage, CustomOp1, Layout, Result, Shape, Tensor};
 
 /// As `layers::max_pool::max_pool`.
-pub(crate) fn max_pool(x: &Tensor) -> Result<Tensor> {
-    x.contiguous()?.apply_op1(MaxPool)
+pub(crate) fn max_pool(tape: &Tape, x: &Tensor) -> Result<Tensor> {
+    tape.apply1(MaxPool, x)
 }
 
 /// As `layers::global_max::global_max`.
-pub(crate) fn global_max(x: &Tensor) -> Result<Tensor> {
-    x.contiguous()?.apply_op1(GlobalMax)
+pub(crate) fn global_max(tape: &Tape, x: &Tensor) -> Result<Tensor> {
+    tape.apply1(GlobalMax, x)
 }
 
 struct MaxPool;

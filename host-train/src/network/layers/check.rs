@@ -1,7 +1,9 @@
 //! Finite differences and reproducible noise for the tests of the layers.
 #![allow(clippy::unwrap_used)]
 
-use candle_core::{Device, Shape, Tensor, Var};
+use crate::network::tape::Tape;
+use candle_core::backprop::GradStore;
+use candle_core::{DType, Device, Shape, Tensor, Var};
 
 /// Numbers in [-1, 1) that depend on the seed alone.
 pub(crate) fn noise(shape: impl Into<Shape>, seed: u64) -> Tensor {
@@ -19,11 +21,27 @@ pub(crate) fn noise(shape: impl Into<Shape>, seed: u64) -> Tensor {
 }
 
 /// Sum in f64 of `f(inputs)` times a fixed noise: one number that every output takes part in.
-fn projection(f: &impl Fn(&[Tensor]) -> Tensor, inputs: &[Tensor]) -> f64 {
-    let y = f(inputs);
+fn projection(f: &impl Fn(&Tape, &[Tensor]) -> Tensor, inputs: &[Tensor]) -> f64 {
+    let y = f(&Tape::none(), inputs);
     let weights = noise(y.shape().clone(), 99).flatten_all().unwrap().to_vec1::<f32>().unwrap();
     let y = y.flatten_all().unwrap().to_vec1::<f32>().unwrap();
     y.iter().zip(weights).map(|(y, w)| f64::from(*y) * f64::from(w)).sum()
+}
+
+/// The gradients of the sum of `f` times `weights` of its shape.
+fn gradients_of(f: impl Fn(&Tape) -> Tensor, weights: impl Fn(Shape) -> Tensor) -> GradStore {
+    // Begins at variables only.
+    let tape = Tape::begin(&noise(1, 0));
+    let y = tape.end(&f(&tape)).unwrap();
+    let loss = (&y * weights(y.shape().clone())).unwrap().sum_all().unwrap();
+    let mut grads = loss.backward().unwrap();
+    tape.backward(&mut grads).unwrap();
+    grads
+}
+
+/// The gradients of the sum of `f`'s elements.
+pub(crate) fn gradients_of_sum(f: impl Fn(&Tape) -> Tensor) -> GradStore {
+    gradients_of(f, |shape| Tensor::ones(shape, DType::F32, &Device::Cpu).unwrap())
 }
 
 /// Asserts that the tape's gradient of every element of every input agrees with the central
@@ -32,13 +50,11 @@ pub(crate) fn numeric_gradients(
     inputs: &[Tensor],
     step: f32,
     tolerance: f64,
-    f: impl Fn(&[Tensor]) -> Tensor,
+    f: impl Fn(&Tape, &[Tensor]) -> Tensor,
 ) {
     let vars: Vec<Var> = inputs.iter().map(|t| Var::from_tensor(t).unwrap()).collect();
     let tracked: Vec<Tensor> = vars.iter().map(|v| v.as_tensor().clone()).collect();
-    let y = f(&tracked);
-    let loss = (&y * noise(y.shape().clone(), 99)).unwrap().sum_all().unwrap();
-    let grads = loss.backward().unwrap();
+    let grads = gradients_of(|tape| f(tape, &tracked), |shape| noise(shape, 99));
     for (k, var) in vars.iter().enumerate() {
         let grad = grads.get(var.as_tensor()).unwrap().flatten_all().unwrap();
         let grad = grad.to_vec1::<f32>().unwrap();

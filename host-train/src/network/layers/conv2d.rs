@@ -6,6 +6,7 @@ use super::simd::Level;
 use super::strips::Sizes;
 use super::{elements, pointwise, read};
 use crate::network::cuda;
+use crate::network::tape::Tape;
 use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor};
 
 const NAME: &str = "conv2d";
@@ -15,15 +16,18 @@ const NAME: &str = "conv2d";
 ///
 /// All three get gradients, `x` only where something before it can use it: the first layer's
 /// images cost nothing.
-pub fn conv2d(x: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<Tensor> {
+pub fn conv2d(tape: &Tape, x: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<Tensor> {
     if cuda::on_gpu(x) {
-        return cuda::conv2d(x, weight, bias);
+        return cuda::conv2d(tape, x, weight, bias);
     }
-    x.contiguous()?.apply_op3(weight, bias, Conv2d { level: Level::detect() })
+    let op = Conv2d { level: Level::detect(), to_x: tape.reaches(x) };
+    tape.apply3(op, x, weight, bias)
 }
 
 struct Conv2d {
     level: Level,
+    /// Whether x needs a gradient.
+    to_x: bool,
 }
 
 /// The sizes and the side of the window.
@@ -78,7 +82,7 @@ impl CustomOp3 for Conv2d {
         let (sizes, kernel) = sizes(x.shape(), weight.shape())?;
         let gradient = gradient.contiguous()?;
         let grads = read(NAME, &gradient, |g| -> Result<_> {
-            let to_x = if x.track_op() {
+            let to_x = if self.to_x {
                 Some(read(NAME, weight, |w| input_gradient(self.level, w, g, sizes, kernel))?)
             } else {
                 None
@@ -149,8 +153,8 @@ mod tests {
         t.flatten_all().unwrap().to_vec1().unwrap()
     }
 
-    fn apply(level: Level, x: &Tensor, w: &Tensor, b: &Tensor) -> Tensor {
-        x.apply_op3(w, b, Conv2d { level }).unwrap()
+    fn apply(tape: &Tape, level: Level, x: &Tensor, w: &Tensor, b: &Tensor) -> Tensor {
+        tape.apply3(Conv2d { level, to_x: true }, x, w, b).unwrap()
     }
 
     #[test]
@@ -172,7 +176,7 @@ mod tests {
             let wanted = direct(&flat(&x), &flat(&w), &flat(&b), s, kernel);
             let norm = |values: &[f64]| values.iter().map(|x| x * x).sum::<f64>().sqrt();
             for level in Level::supported() {
-                let y = flat(&apply(level, &x, &w, &b));
+                let y = flat(&apply(&Tape::none(), level, &x, &w, &b));
                 let off: Vec<f64> = y.iter().zip(&wanted).map(|(y, w)| f64::from(*y) - w).collect();
                 // The plain sum in single precision is off by up to about 5e-7. One wrong value of
                 // the thousands here would be off by more than 1e-3.
@@ -193,7 +197,7 @@ mod tests {
             for level in Level::supported() {
                 let inputs = [x.clone(), w.clone(), b.clone()];
                 // Bilinear, so a step of one is exact.
-                numeric_gradients(&inputs, 1.0, 1e-4, |v| apply(level, &v[0], &v[1], &v[2]));
+                numeric_gradients(&inputs, 1.0, 1e-4, |t, v| apply(t, level, &v[0], &v[1], &v[2]));
             }
         }
     }
@@ -255,8 +259,10 @@ mod tests {
         let x = noise((1, 3, 4, 4), 1);
         let w = Var::from_tensor(&noise((2, 3, 3, 3), 2)).unwrap();
         let b = Var::from_tensor(&noise(2, 3)).unwrap();
-        let y = conv2d(&x, &w, &b).unwrap();
-        let grads = y.sum_all().unwrap().backward().unwrap();
+        let tape = Tape::begin(&x);
+        let y = tape.end(&conv2d(&tape, &x, &w, &b).unwrap()).unwrap();
+        let mut grads = y.sum_all().unwrap().backward().unwrap();
+        tape.backward(&mut grads).unwrap();
         assert!(grads.get(&x).is_none() && grads.get(w.as_tensor()).is_some());
     }
 }

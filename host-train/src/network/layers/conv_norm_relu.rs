@@ -10,6 +10,7 @@ use super::conv2d::{input_gradient, sizes};
 use super::simd::Level;
 use super::{elements, read};
 use crate::network::cuda;
+use crate::network::tape::Tape;
 use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -32,6 +33,7 @@ pub enum By {
 /// nothing. The gradient of `bias` is exactly zero under [`By::Batch`], which takes the mean away
 /// again.
 pub fn conv_norm_relu(
+    tape: &Tape,
     x: &Tensor,
     weight: &Tensor,
     bias: &Tensor,
@@ -39,17 +41,18 @@ pub fn conv_norm_relu(
     by: By,
 ) -> Result<Tensor> {
     if cuda::on_gpu(x) {
-        return cuda::conv_norm_relu(x, &cuda::Block { weight, bias, norm, by });
+        return cuda::conv_norm_relu(tape, x, &cuda::Block { weight, bias, norm, by });
     }
     let fixed = match by {
         By::Batch => None,
         By::Running => Some(norm.running_statistics()?),
     };
     let kept = Arc::new(Mutex::new(Kept::default()));
-    let op = ConvNormRelu { level: Level::detect(), kept: kept.clone(), fixed };
+    let (level, to_x) = (Level::detect(), tape.reaches(x));
+    let op = ConvNormRelu { level, kept: kept.clone(), fixed, to_x };
     // An operation takes three tensors at most.
-    let vectors = Tensor::cat(&[bias, norm.weight.as_tensor(), norm.bias.as_tensor()], 0)?;
-    let y = x.contiguous()?.apply_op3(weight, &vectors, op)?;
+    let vectors = tape.concat(&[bias, &norm.weight, &norm.bias])?;
+    let y = tape.apply3(op, x, weight, &vectors)?;
     if by == By::Batch {
         norm.follow(&kept.lock().unwrap_or_else(PoisonError::into_inner).statistics)?;
     }
@@ -69,6 +72,8 @@ struct ConvNormRelu {
     kept: Arc<Mutex<Kept>>,
     /// Given from outside instead of measured: constants in the backward pass.
     fixed: Option<Vec<Statistics>>,
+    /// Whether x needs a gradient.
+    to_x: bool,
 }
 
 impl CustomOp3 for ConvNormRelu {
@@ -136,7 +141,7 @@ impl CustomOp3 for ConvNormRelu {
             None => vec![0.0; channels],
         };
         to_vectors.splice(..0, to_bias);
-        let to_x = if x.track_op() {
+        let to_x = if self.to_x {
             Some(read(NAME, weight, |w| input_gradient(self.level, w, &inner, sizes, kernel))?)
         } else {
             None
@@ -154,7 +159,7 @@ impl CustomOp3 for ConvNormRelu {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use super::super::check::{noise, numeric_gradients};
+    use super::super::check::{gradients_of_sum, noise, numeric_gradients};
     use super::*;
     use candle_core::{DType, Device, Var};
 
@@ -181,15 +186,15 @@ mod tests {
         // A shift of 3 keeps every value on the open side of the ReLU, whose kink has no
         // difference quotient; -30 closes all.
         let (x, weight, scale) = (noise((3, 3, 4, 3), 3), noise((2, 3, 3, 3), 4), noise(2, 5));
-        let zeros = Tensor::zeros(2, DType::F32, &Device::Cpu).unwrap();
+        let zeros = Var::zeros(2, DType::F32, &Device::Cpu).unwrap();
         for shift in [3.0, -30.0] {
             let shift = (noise(2, 6) * 0.1).unwrap().affine(1.0, shift).unwrap();
             for level in Level::supported() {
                 let inputs = [x.clone(), weight.clone(), scale.clone(), shift.clone()];
-                numeric_gradients(&inputs, 3e-3, 3e-3, |v| {
-                    let vectors = Tensor::cat(&[&zeros, &v[2], &v[3]], 0).unwrap();
-                    let op = ConvNormRelu { level, kept: Arc::default(), fixed: None };
-                    v[0].apply_op3(&v[1], &vectors, op).unwrap()
+                numeric_gradients(&inputs, 3e-3, 3e-3, |tape, v| {
+                    let vectors = tape.concat(&[&zeros, &v[2], &v[3]]).unwrap();
+                    let op = ConvNormRelu { level, kept: Arc::default(), fixed: None, to_x: true };
+                    tape.apply3(op, &v[0], &v[1], &vectors).unwrap()
                 });
             }
         }
@@ -201,11 +206,14 @@ mod tests {
         let weight = Var::from_tensor(&noise((2, 3, 3, 3), 7)).unwrap();
         let bias = Var::from_tensor(&noise(2, 8)).unwrap();
         let none = (bias.as_tensor() * 0.0).unwrap();
-        let y = conv_norm_relu(&x, &weight, &bias, &norm, By::Batch).unwrap();
-        let plain = conv_norm_relu(&x, &weight, &none, &norm, By::Batch).unwrap();
+        let tape = Tape::begin(&x);
+        let y = conv_norm_relu(&tape, &x, &weight, &bias, &norm, By::Batch).unwrap();
+        let y = tape.end(&y).unwrap();
+        let plain = conv_norm_relu(&Tape::none(), &x, &weight, &none, &norm, By::Batch).unwrap();
         let difference = (&y - plain).unwrap().abs().unwrap().max_all().unwrap();
         assert!(difference.to_scalar::<f32>().unwrap() < 1e-5);
-        let grads = y.sum_all().unwrap().backward().unwrap();
+        let mut grads = y.sum_all().unwrap().backward().unwrap();
+        tape.backward(&mut grads).unwrap();
         assert_eq!(grads.get(bias.as_tensor()).unwrap().to_vec1::<f32>().unwrap(), [0.0, 0.0]);
         assert!(grads.get(&x).is_none() && grads.get(weight.as_tensor()).is_some());
     }
@@ -215,8 +223,10 @@ mod tests {
         let norm = norm(2);
         let x = Var::from_tensor(&noise((2, 2, 5, 5), 6)).unwrap();
         let (window, none) = hand_on(2);
-        let y = conv_norm_relu(&x, &window, &none, &norm, By::Running).unwrap();
-        let grads = y.sum_all().unwrap().backward().unwrap();
+        let (window, none) = (Var::from_tensor(&window).unwrap(), Var::from_tensor(&none).unwrap());
+        let block =
+            |tape: &Tape| conv_norm_relu(tape, &x, &window, &none, &norm, By::Running).unwrap();
+        let (y, grads) = (block(&Tape::none()), gradients_of_sum(block));
         let dx = grads.get(x.as_tensor()).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
         let weight = norm.weight.to_vec1::<f32>().unwrap();
         let y = y.flatten_all().unwrap().to_vec1::<f32>().unwrap();
@@ -232,12 +242,12 @@ mod tests {
         let norm = norm(1);
         let x = Tensor::new(&[[[[1.0f32, 2.0], [3.0, 6.0]]]], &Device::Cpu).unwrap();
         let (window, none) = hand_on(1);
-        conv_norm_relu(&x, &window, &none, &norm, By::Batch).unwrap();
+        conv_norm_relu(&Tape::none(), &x, &window, &none, &norm, By::Batch).unwrap();
         assert!((norm.running_mean.to_vec1::<f32>().unwrap()[0] - 0.3).abs() < 1e-6);
         // Unbiased variance 14/3: 0.9 * 1 + 0.1 * 14/3.
         let var = norm.running_var.to_vec1::<f32>().unwrap()[0];
         assert!((var - (0.9 + 1.4 / 3.0)).abs() < 1e-6);
         let single = x.narrow(2, 0, 1).unwrap().narrow(3, 0, 1).unwrap();
-        assert!(conv_norm_relu(&single, &window, &none, &norm, By::Batch).is_err());
+        assert!(conv_norm_relu(&Tape::none(), &single, &window, &none, &norm, By::Batch).is_err());
     }
 }

@@ -4,6 +4,7 @@
 
 use super::{elements, read};
 use crate::network::grid::on_grid;
+use crate::network::tape::Tape;
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
@@ -15,13 +16,13 @@ const LARGEST_WEIGHT: f32 = 127.0;
 
 /// `x` on a grid of `steps` steps of `scale` above 0; below it and beyond the last step it is cut off,
 /// and gets no gradient.
-pub fn fake_quant_map(x: &Tensor, scale: f32, steps: f32) -> Result<Tensor> {
-    x.contiguous()?.apply_op1(OnGrid { scale, steps })
+pub fn fake_quant_map(tape: &Tape, x: &Tensor, scale: f32, steps: f32) -> Result<Tensor> {
+    tape.apply1(OnGrid { scale, steps }, x)
 }
 
 /// `weight` (O, ...) in 127 steps each way of its output channel's largest: nothing is cut off.
-pub fn fake_quant_weight(weight: &Tensor) -> Result<Tensor> {
-    weight.contiguous()?.apply_op1(OnChannelGrids)
+pub fn fake_quant_weight(tape: &Tape, weight: &Tensor) -> Result<Tensor> {
+    tape.apply1(OnChannelGrids, weight)
 }
 
 struct OnGrid {
@@ -95,7 +96,7 @@ impl CustomOp1 for OnChannelGrids {
 mod tests {
     #![allow(clippy::unwrap_used)]
 
-    use super::super::check::{noise, numeric_gradients};
+    use super::super::check::{gradients_of_sum, noise, numeric_gradients};
     use super::*;
     use candle_core::{Device, Var};
 
@@ -110,35 +111,40 @@ mod tests {
         // From -3 to 3 in steps of 0.25, moved off 0 and 1.5 by an eighth.
         let x: Vec<f32> = (0..25).map(|k| (k as f32 - 12.0) * 0.25 + 0.125).collect();
         let x = Tensor::from_vec(x, (1, 1, 5, 5), &Device::Cpu).unwrap();
-        numeric_gradients(&[x], 0.1, 2e-3, |v| fake_quant_map(&v[0], 1e-4, 15_000.0).unwrap());
+        numeric_gradients(&[x], 0.1, 2e-3, |t, v| {
+            fake_quant_map(t, &v[0], 1e-4, 15_000.0).unwrap()
+        });
         // Nothing moves the largest weight of a channel, which sets the grid: 5 and -5.
         let weight = (noise((2, 3, 3, 3), 4) * 0.5).unwrap();
-        let grid = |v: &Tensor| {
+        let grid = |tape: &Tape, v: &Tensor| {
             let ends = Tensor::new(&[[[[5.0f32; 3]; 3]], [[[-5.0; 3]; 3]]], &Device::Cpu).unwrap();
-            fake_quant_weight(&Tensor::cat(&[v, &ends], 1).unwrap()).unwrap()
+            let whole = Tensor::cat(&[v.detach(), ends], 1).unwrap();
+            let back = |gradient: &Tensor| Ok(vec![Some(gradient.narrow(1, 0, 3)?.contiguous()?)]);
+            tape.record(&[v], &whole, back).unwrap();
+            fake_quant_weight(tape, &whole).unwrap()
         };
-        numeric_gradients(&[weight], 1.0, 0.05, |v| grid(&v[0]));
+        numeric_gradients(&[weight], 1.0, 0.05, |t, v| grid(t, &v[0]));
     }
 
     #[test]
     fn what_is_cut_off_gets_no_gradient_and_a_second_rounding_changes_nothing() {
         let x = Var::new(&[-0.2f32, 0.0, 0.1, 0.6, 31.7, 31.9, 40.0], &Device::Cpu).unwrap();
-        let y = fake_quant_map(&x, 0.25, 127.0).unwrap();
+        let once = |tape: &Tape, x: &Tensor| fake_quant_map(tape, x, 0.25, 127.0).unwrap();
+        let y = once(&Tape::none(), &x);
         assert_eq!(values(&y), [0.0, 0.0, 0.0, 0.5, 31.75, 31.75, 31.75]);
-        let twice = fake_quant_map(&y, 0.25, 127.0).unwrap();
-        assert_eq!(values(&twice), values(&y));
-        let grads = twice.sum_all().unwrap().backward().unwrap();
+        assert_eq!(values(&once(&Tape::none(), &y)), values(&y));
+        let grads = gradients_of_sum(|tape| once(tape, &once(tape, &x)));
         let open = values(grads.get(x.as_tensor()).unwrap());
         assert_eq!(open, [0.0, 1.0, 1.0, 1.0, 1.0, 0.0, 0.0]);
         let nan = Tensor::new(&[f32::NAN], &Device::Cpu).unwrap();
-        assert!(values(&fake_quant_map(&nan, 0.25, 127.0).unwrap())[0].is_nan());
+        assert!(values(&once(&Tape::none(), &nan))[0].is_nan());
     }
 
     #[test]
     fn each_channel_of_a_weight_has_a_grid_of_its_own() {
         let weight =
             Tensor::new(&[[1.27f32, -0.004, 0.006], [0.0, 0.0, 0.0]], &Device::Cpu).unwrap();
-        let found = values(&fake_quant_weight(&weight).unwrap());
+        let found = values(&fake_quant_weight(&Tape::none(), &weight).unwrap());
         let expected = [1.27, 0.0, 0.01, 0.0, 0.0, 0.0];
         assert!(found.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-6), "{found:?}");
     }

@@ -2,6 +2,7 @@
 
 use super::{elements, read};
 use crate::network::cuda;
+use crate::network::tape::Tape;
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
@@ -9,11 +10,11 @@ const NAME: &str = "global_max";
 
 /// Maximum of `x` (B, C, H, W) over the plane; gives (B, C). The gradient goes to one element,
 /// the first largest in reading order; a NaN wins.
-pub fn global_max(x: &Tensor) -> Result<Tensor> {
+pub fn global_max(tape: &Tape, x: &Tensor) -> Result<Tensor> {
     if cuda::on_gpu(x) {
-        return cuda::global_max(x);
+        return cuda::global_max(tape, x);
     }
-    x.contiguous()?.apply_op1(GlobalMax)
+    tape.apply1(GlobalMax, x)
 }
 
 struct GlobalMax;
@@ -57,20 +58,20 @@ impl CustomOp1 for GlobalMax {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use super::super::check::{noise, numeric_gradients};
+    use super::super::check::{gradients_of_sum, noise, numeric_gradients};
     use super::*;
     use candle_core::{DType, Device, Var};
 
     #[test]
     fn gradients_agree_with_finite_differences() {
         let x = noise((2, 3, 4, 5), 1);
-        numeric_gradients(&[x], 1e-3, 1e-3, |v| global_max(&v[0]).unwrap());
+        numeric_gradients(&[x], 1e-3, 1e-3, |t, v| global_max(t, &v[0]).unwrap());
     }
 
     #[test]
     fn of_equals_only_one_gets_the_gradient() {
         let x = Var::ones((1, 1, 2, 2), DType::F32, &Device::Cpu).unwrap();
-        let grads = global_max(&x).unwrap().sum_all().unwrap().backward().unwrap();
+        let grads = gradients_of_sum(|tape| global_max(tape, &x).unwrap());
         let dx = grads.get(x.as_tensor()).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
         assert_eq!(dx, [1.0, 0.0, 0.0, 0.0]);
     }

@@ -2,6 +2,7 @@
 
 use super::{elements, read};
 use crate::network::cuda;
+use crate::network::tape::Tape;
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
@@ -9,11 +10,11 @@ const NAME: &str = "max_pool_2x2";
 
 /// Maximum over 2x2 windows of `x` (B, C, H, W); gives (B, C, H / 2, W / 2), odd edges left out.
 /// The gradient goes to the window's first largest element in reading order; a NaN wins.
-pub fn max_pool(x: &Tensor) -> Result<Tensor> {
+pub fn max_pool(tape: &Tape, x: &Tensor) -> Result<Tensor> {
     if cuda::on_gpu(x) {
-        return cuda::max_pool(x);
+        return cuda::max_pool(tape, x);
     }
-    x.contiguous()?.apply_op1(MaxPool)
+    tape.apply1(MaxPool, x)
 }
 
 struct MaxPool;
@@ -92,14 +93,14 @@ fn plane_gradient(dx: &mut [f32], x: &[f32], y: &[f32], g: &[f32], width: usize)
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use super::super::check::{noise, numeric_gradients};
+    use super::super::check::{gradients_of_sum, noise, numeric_gradients};
     use super::*;
     use candle_core::{Device, Var};
 
     #[test]
     fn gradients_agree_with_finite_differences() {
         for shape in [(2, 3, 4, 6), (1, 2, 5, 7)] {
-            numeric_gradients(&[noise(shape, 1)], 1e-3, 1e-3, |v| max_pool(&v[0]).unwrap());
+            numeric_gradients(&[noise(shape, 1)], 1e-3, 1e-3, |t, v| max_pool(t, &v[0]).unwrap());
         }
     }
 
@@ -107,7 +108,7 @@ mod tests {
     fn of_equals_the_first_gets_the_gradient() {
         let x = Tensor::new(&[[[[1.0f32, 1.0], [1.0, 1.0]]]], &Device::Cpu).unwrap();
         let x = Var::from_tensor(&x).unwrap();
-        let grads = max_pool(&x).unwrap().sum_all().unwrap().backward().unwrap();
+        let grads = gradients_of_sum(|tape| max_pool(tape, &x).unwrap());
         let dx = grads.get(x.as_tensor()).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
         assert_eq!(dx, [1.0, 0.0, 0.0, 0.0]);
     }
@@ -115,7 +116,8 @@ mod tests {
     #[test]
     fn a_nan_is_not_hidden() {
         let x = Tensor::new(&[[[[1.0f32, f32::NAN], [2.0, 0.0]]]], &Device::Cpu).unwrap();
-        let y = max_pool(&x).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        let y =
+            max_pool(&Tape::none(), &x).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
         assert!(y[0].is_nan());
     }
 }

@@ -14,6 +14,7 @@ pub mod dropout;
 pub mod fake_quant;
 pub mod global_max;
 mod inner_loops;
+pub mod linear;
 pub mod max_pool;
 mod pointwise;
 mod reduce;

@@ -5,6 +5,7 @@
 
 use super::{elements, read};
 use crate::network::cuda;
+use crate::network::tape::Tape;
 use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
@@ -13,11 +14,11 @@ const NAME: &str = "upsample_concat";
 /// `deep` (B, D, H, W) is enlarged to (2H, 2W) with corners aligned (the corner pixels' centres
 /// stay corners, as `nn.Upsample(scale_factor=2, mode="bilinear", align_corners=True)`), and
 /// `skip` (B, S, 2H, 2W) follows it: gives (B, D + S, 2H, 2W).
-pub fn upsample_concat(deep: &Tensor, skip: &Tensor) -> Result<Tensor> {
+pub fn upsample_concat(tape: &Tape, deep: &Tensor, skip: &Tensor) -> Result<Tensor> {
     if cuda::on_gpu(deep) {
-        return cuda::upsample_concat(deep, skip);
+        return cuda::upsample_concat(tape, deep, skip);
     }
-    deep.contiguous()?.apply_op2(&skip.contiguous()?, UpsampleConcat)
+    tape.apply2(UpsampleConcat, deep, skip)
 }
 
 struct UpsampleConcat;
@@ -194,7 +195,7 @@ mod tests {
     fn corners_stay_and_a_ramp_stays_a_ramp() {
         let deep = Tensor::new(&[[[[0.0f32, 3.0], [6.0, 9.0]]]], &Device::Cpu).unwrap();
         let skip = Tensor::zeros((1, 1, 4, 4), candle_core::DType::F32, &Device::Cpu).unwrap();
-        let y = upsample_concat(&deep, &skip).unwrap();
+        let y = upsample_concat(&Tape::none(), &deep, &skip).unwrap();
         assert_eq!(y.dims(), [1, 2, 4, 4]);
         let y = y.flatten_all().unwrap().to_vec1::<f32>().unwrap();
         for (at, y) in y[..16].iter().enumerate() {
@@ -209,7 +210,9 @@ mod tests {
             let deep = noise((2, 2, height, width), 1);
             let skip = noise((2, 3, 2 * height, 2 * width), 2);
             // Linear, so a step of one is exact.
-            numeric_gradients(&[deep, skip], 1.0, 1e-5, |v| upsample_concat(&v[0], &v[1]).unwrap());
+            numeric_gradients(&[deep, skip], 1.0, 1e-5, |t, v| {
+                upsample_concat(t, &v[0], &v[1]).unwrap()
+            });
         }
     }
 }

@@ -14,12 +14,13 @@ use super::stack::Stack;
 use crate::network::layers::batch_norm::EPSILON;
 use crate::network::layers::conv2d::conv2d;
 use crate::network::layers::max_pool::max_pool;
+use crate::network::tape::Tape;
 use candle_core::{Device, Result, Tensor};
 
 /// Gives every layer of `stack` a normalisation measured on `images` (N, 3, H, W), RGB in 0..1: in one
 /// pass through the bare stack, since what is measured does not depend on the normalisations.
 pub fn calibrate(stack: &mut Stack, images: &Tensor) -> Result<()> {
-    let images = images.to_device(&Device::Cpu)?;
+    let (images, tape) = (images.to_device(&Device::Cpu)?, Tape::none());
     let sizes = stack.stages.iter().flatten().map(|layer| layer.weight.dims()[0]);
     let mut sums: Vec<Sums> = sizes.map(Sums::new).collect();
     for number in 0..images.dim(0)? {
@@ -27,10 +28,10 @@ pub fn calibrate(stack: &mut Stack, images: &Tensor) -> Result<()> {
         let mut own = sums.iter_mut();
         for (at, stage) in stack.stages.iter().enumerate() {
             if at > 0 {
-                map = max_pool(&map)?;
+                map = max_pool(&tape, &map)?;
             }
             for (layer, sums) in stage.iter().zip(own.by_ref()) {
-                let values = conv2d(&map, &layer.weight, &layer.bias)?;
+                let values = conv2d(&tape, &map, &layer.weight, &layer.bias)?;
                 sums.include(&values)?;
                 map = values.maximum(0f64)?;
             }
