@@ -420,7 +420,7 @@ mod tests {
             // What it was trained on is what is written: each weight of the rounded network, folded, is
             // its integer times its channel's step.
             let rounded = fold(&on_their_grids(&network)).unwrap();
-            let mut compared = 0;
+            let (mut compared, mut elsewhere) = (0, 0);
             for conv in rounded.convs() {
                 let Some(written) = quantization.convs.get(&conv.name) else { continue };
                 let channels = conv.weight.chunks_exact(conv.weights_per_output());
@@ -430,12 +430,14 @@ mod tests {
                 {
                     for (trained, integer) in trained.iter().zip(integers) {
                         let off = (trained / scale - f32::from(*integer)).abs();
-                        assert!(off < 1e-3, "{}: {off} steps", conv.name);
+                        // A weight halfway between two steps may go either way.
+                        assert!(off < 1.001, "{}: {off} steps", conv.name);
+                        elsewhere += usize::from(off > 1e-3);
                         compared += 1;
                     }
                 }
             }
-            assert!(compared > 50_000, "{compared}");
+            assert!(compared > 50_000 && elsewhere * 1000 < compared, "{elsewhere} of {compared}");
             // Untrained layers spread a sum that is rounded the other way over the whole map: no more
             // can be asked of the outputs than that they lie as near as rounding itself.
             let numbers = Numbers::Int8(&quantization);
