@@ -225,7 +225,8 @@ fn under_prefix(url: &str, stores: &Stores) -> Box<dyn Iterator<Item = Found> + 
             Ok((object, below)) => {
                 let hidden = below.components().any(|part| is_hidden(part.as_os_str()));
                 let wanted = is_photograph(&below) && !hidden;
-                wanted.then(|| Ok(Photograph { place: Place::Object(object), below: Some(below) }))
+                wanted
+                    .then_some(Ok(Photograph { place: Place::Object(object), below: Some(below) }))
             }
             Err(message) => Some(Err(problem(&place, message))),
         })),

@@ -7,7 +7,7 @@ use super::Fetched;
 
 /// The stores: there are none.
 #[derive(Debug, Default)]
-pub struct Stores;
+pub struct Stores(());
 
 /// An object in a store: there is none.
 #[derive(Debug)]
@@ -15,6 +15,9 @@ pub struct Object(Infallible);
 
 const ABSENT: &str = "this program was built without object stores; build it with \
     `cargo build --release -p edge-infer --features cloud`";
+
+/// What no list holds.
+type Nothing = std::iter::Empty<Result<(Object, PathBuf), String>>;
 
 impl Stores {
     /// The object that `url` names.
@@ -29,10 +32,7 @@ impl Stores {
     ///
     /// # Errors
     /// Always.
-    pub fn list(
-        &self,
-        _url: &str,
-    ) -> Result<std::iter::Empty<Result<(Object, PathBuf), String>>, String> {
+    pub fn list(&self, _url: &str) -> Result<Nothing, String> {
         Err(ABSENT.to_string())
     }
 }

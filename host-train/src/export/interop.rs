@@ -107,7 +107,7 @@ fn the_released_bundle_draws_the_same_masks_in_onnxruntime() {
     let name = std::fs::read_to_string(models.join("default.txt")).unwrap();
     let file = std::fs::read(models.join(name.trim())).unwrap();
     let engine = Engine::load(&file).unwrap();
-    let manifest = Manifest::from_json(engine.metadata(METADATA_KEY).unwrap()).unwrap();
+    let manifest = Manifest::from_json(&engine.metadata(METADATA_KEY).unwrap()).unwrap();
     let photo = glaucoma_tests::workspace().join("tests/data/retina.jpg");
     let photo = decode(&std::fs::read(photo).unwrap(), &Limits::default()).unwrap();
     let prepared = prepare(&photo.pixels, &manifest.input).unwrap();
