@@ -96,7 +96,8 @@ pub fn certify(
     let certificate = |(name, values): (&str, BTreeMap<String, f64>)| Certificate {
         name: name.into(),
         measured_on: measured_on.into(),
-        n: agreement.photographs(),
+        // Decisions are made on whole photographs alone.
+        n: values.get("n").map_or_else(|| agreement.photographs(), |n| *n as u64),
         values,
     };
     Ok(certificates.into_iter().filter(|(_, values)| !values.is_empty()).map(certificate).collect())
@@ -157,7 +158,7 @@ mod tests {
         assert!(labelled.values["disc_dice.change"].abs() < 1e-3);
         assert!(labelled.values.contains_key("classifier_auc"));
         assert!(!labelled.values.contains_key("cup_dice"), "nothing is scored without truth");
-        assert_eq!((certificates[2].values["n"], certificates[2].values["flipped"]), (4.0, 0.0));
+        assert_eq!((certificates[2].n, certificates[2].values["flipped"]), (4, 0.0));
     }
 
     #[test]

@@ -15,6 +15,7 @@ use crate::network::grid::{Clipping, Levels};
 use glaucoma_common::manifest::Decoding;
 use glaucoma_common::reading::NetworkOutput;
 use image::RgbImage;
+use std::collections::BTreeMap;
 
 /// Photographs on which candidates are compared: every one is run some sixty times.
 const PHOTOGRAPHS: usize = 6;
@@ -97,6 +98,14 @@ fn total(errors: [f64; 4], units: [f64; 4]) -> f64 {
     errors.iter().zip(units).map(|(error, unit)| error / unit.max(1e-9)).sum()
 }
 
+/// The best so far.
+struct Candidate {
+    scheme: Scheme,
+    scales: BTreeMap<String, f32>,
+    quantization: Quantization,
+    error: f64,
+}
+
 /// Chooses clipping, group by group, and whether to correct the biases.
 ///
 /// # Errors
@@ -106,42 +115,47 @@ pub fn choose(
     observed: &Observed,
     levels: Levels,
 ) -> Result<Choice, ChooseError> {
-    let candidate = |scheme: &Scheme| quantize(judge.network, levels, &scheme.scales(observed)?);
-    let mut scheme = Scheme::uniform(observed, levels, Clipping::Largest);
-    let mut quantization = candidate(&scheme)?;
-    let units = judge.errors(&quantization)?;
-    let mut least = total(units, units);
-    report("largest value", units);
-    for way in Clipping::CANDIDATES.into_iter().filter(|way| *way != Clipping::Largest) {
-        let other = Scheme::uniform(observed, levels, way);
-        let rounded = candidate(&other)?;
-        let errors = judge.errors(&rounded)?;
+    let ways: Vec<(Clipping, BTreeMap<String, f32>)> = Clipping::CANDIDATES
+        .into_iter()
+        .map(|way| Ok((way, Scheme::uniform(observed, levels, way).scales(observed)?)))
+        .collect::<Result<_, QuantizeError>>()?;
+    let mut units = None;
+    let mut best: Option<Candidate> = None;
+    for (way, scales) in &ways {
+        let scheme = Scheme::uniform(observed, levels, *way);
+        let quantization = quantize(judge.network, levels, scales)?;
+        let errors = judge.errors(&quantization)?;
         report(&way.to_string(), errors);
-        if total(errors, units) < least {
-            (scheme, quantization, least) = (other, rounded, total(errors, units));
+        let error = total(errors, *units.get_or_insert(errors));
+        if best.as_ref().is_none_or(|best| error < best.error) {
+            best = Some(Candidate { scheme, scales: scales.clone(), quantization, error });
         }
     }
+    let (Some(mut best), Some(units)) = (best, units) else {
+        return Err(QuantizeError::NotObserved("any map".into()).into());
+    };
     for group in observed.groups() {
-        for way in Clipping::CANDIDATES {
-            let scale = |scheme: &Scheme| Ok::<_, QuantizeError>(scheme.scales(observed)?[group]);
-            let mut other = scheme.clone();
-            other.clipping.insert(group.clone(), way);
-            if (scale(&other)? / scale(&scheme)? - 1.0).abs() < ALIKE {
+        for (way, scales) in &ways {
+            if (scales[group] / best.scales[group] - 1.0).abs() < ALIKE {
                 continue;
             }
-            let rounded = candidate(&other)?;
-            let error = total(judge.errors(&rounded)?, units);
-            if error < least * WORTHWHILE {
-                tracing::info!("{group}: {way}: {error:.3} after {least:.3}");
-                (scheme, quantization, least) = (other, rounded, error);
+            let (mut scheme, mut other) = (best.scheme.clone(), best.scales.clone());
+            scheme.clipping.insert(group.clone(), *way);
+            other.insert(group.clone(), scales[group]);
+            let quantization = quantize(judge.network, levels, &other)?;
+            let error = total(judge.errors(&quantization)?, units);
+            if error < best.error * WORTHWHILE {
+                tracing::info!("{group}: {way}: {error:.3} after {:.3}", best.error);
+                best = Candidate { scheme, scales: other, quantization, error };
             }
         }
     }
+    let Candidate { scheme, quantization, error, .. } = best;
     let corrected =
         correct(judge.network, &quantization, judge.side, judge.scale, &judge.photographs)?;
     let errors = judge.errors(&corrected)?;
     report("chosen map by map, biases corrected", errors);
-    let better = total(errors, units) < least * WORTHWHILE;
+    let better = total(errors, units) < error * WORTHWHILE;
     Ok(Choice {
         quantization: if better { corrected } else { quantization },
         scheme,
