@@ -1,5 +1,7 @@
 //! Examines fundus photographs: bundle in, photograph in, result and picture out.
 
+pub mod bench;
+pub mod board;
 pub mod bundle;
 pub mod cli;
 pub mod display;

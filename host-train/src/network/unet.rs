@@ -107,7 +107,8 @@ impl UNet {
             let mut map = deepest;
             let above = self.encoder.stages.iter().rev().skip(1);
             for ((stage, skip), from) in self.decoder.iter().zip(maps.iter().rev()).zip(above) {
-                let joined = self.maps.pass(&tape, &from.group(), upsample_concat(&tape, &map, skip)?)?;
+                let joined =
+                    self.maps.pass(&tape, &from.group(), upsample_concat(&tape, &map, skip)?)?;
                 map = stage.forward(&tape, &joined, mode, &self.maps)?;
             }
             for &task in tasks.iter().filter(|task| task.is_map()) {

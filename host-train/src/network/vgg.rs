@@ -96,7 +96,13 @@ impl Stage {
         Ok(Self { name, blocks: blocks.collect::<Result<_>>()? })
     }
 
-    pub(super) fn forward(&self, tape: &Tape, x: &Tensor, mode: Mode, maps: &Maps) -> Result<Tensor> {
+    pub(super) fn forward(
+        &self,
+        tape: &Tape,
+        x: &Tensor,
+        mode: Mode,
+        maps: &Maps,
+    ) -> Result<Tensor> {
         self.blocks.iter().enumerate().try_fold(x.clone(), |x, (at, block)| {
             block.forward(&format!("{}.conv{}", self.name, at + 1), tape, &x, mode, maps)
         })
@@ -145,7 +151,13 @@ impl Vgg {
     }
 
     /// The five maps, from full resolution to a sixteenth of it.
-    pub(super) fn forward(&self, tape: &Tape, images: &Tensor, mode: Mode, maps: &Maps) -> Result<Vec<Tensor>> {
+    pub(super) fn forward(
+        &self,
+        tape: &Tape,
+        images: &Tensor,
+        mode: Mode,
+        maps: &Maps,
+    ) -> Result<Vec<Tensor>> {
         let mut found: Vec<Tensor> = Vec::with_capacity(self.stages.len());
         for stage in &self.stages {
             let map = match found.last() {

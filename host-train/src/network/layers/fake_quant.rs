@@ -111,7 +111,9 @@ mod tests {
         // From -3 to 3 in steps of 0.25, moved off 0 and 1.5 by an eighth.
         let x: Vec<f32> = (0..25).map(|k| (k as f32 - 12.0) * 0.25 + 0.125).collect();
         let x = Tensor::from_vec(x, (1, 1, 5, 5), &Device::Cpu).unwrap();
-        numeric_gradients(&[x], 0.1, 2e-3, |t, v| fake_quant_map(t, &v[0], 1e-4, 15_000.0).unwrap());
+        numeric_gradients(&[x], 0.1, 2e-3, |t, v| {
+            fake_quant_map(t, &v[0], 1e-4, 15_000.0).unwrap()
+        });
         // Nothing moves the largest weight of a channel, which sets the grid: 5 and -5.
         let weight = (noise((2, 3, 3, 3), 4) * 0.5).unwrap();
         let grid = |tape: &Tape, v: &Tensor| {
