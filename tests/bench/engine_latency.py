@@ -47,7 +47,7 @@ def unsigned_maps(source, target):
     quantised = [node for node in graph.node if node.op_type == "QuantizeLinear"]
     made = {node.output[0] for node in quantised}
     reading = [n for n in graph.node if n.op_type == "DequantizeLinear" and n.input[0] in made]
-    renamed = {}
+    renamed = set()
     for node in quantised + reading:
         tensor = constants[node.input[2]]
         values = numpy_helper.to_array(tensor)
@@ -57,8 +57,11 @@ def unsigned_maps(source, target):
         if name not in renamed:
             shifted = (values.astype(np.int16) + 128).astype(np.uint8)
             graph.initializer.append(numpy_helper.from_array(shifted, name))
-            renamed[name] = True
+            renamed.add(name)
         node.input[2] = name
+    used = {name for node in graph.node for name in node.input}
+    for tensor in [tensor for tensor in graph.initializer if tensor.name not in used]:
+        graph.initializer.remove(tensor)
     onnx.save(model, target)
     return bool(renamed)
 
