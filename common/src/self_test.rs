@@ -8,10 +8,13 @@ use serde::{Deserialize, Serialize};
 use crate::photo::sha256_hex;
 use crate::reading::NetworkOutput;
 
-/// Sampled positions along each side of a map.
-const GRID: usize = 6;
+/// Where maps are sampled: squares of the plane (left, top, side), each at the middles of
+/// [`GRID`] x [`GRID`] cells. The whole picture, round the disc, round the fovea.
+const SAMPLED: [(usize, usize, usize); 3] = [(0, 0, 1024), (590, 400, 200), (310, 435, 200)];
+/// Cells along each side of a sampled square.
+const GRID: usize = 4;
 /// Values sampled from each map.
-pub const SAMPLES: usize = GRID * GRID;
+pub const SAMPLES: usize = SAMPLED.len() * GRID * GRID;
 
 /// What a file answered for [`picture`], and how far another engine's answer may lie from it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -37,7 +40,7 @@ pub struct SelfTest {
 pub struct MapFigures {
     /// Mean of all its probabilities.
     pub mean: f32,
-    /// Its probabilities at the middles of [`SAMPLES`] equal cells, row by row.
+    /// Its probabilities at [`SAMPLES`] places: square by square, row by row.
     pub samples: Vec<f32>,
 }
 
@@ -151,12 +154,18 @@ fn figures((map, values): (&'static str, &[f32]), side: u32) -> Result<MapFigure
     if values.len() != side * side || side == 0 {
         return Err(SelfTestError::Size { map, found: values.len(), expected: side * side });
     }
-    let middle = |cell: usize| (2 * cell + 1) * side / (2 * GRID);
+    let pixel = |start: usize, extent: usize, cell: usize| {
+        (start + (2 * cell + 1) * extent / (2 * GRID)) * side / PLANE as usize
+    };
+    let places = SAMPLED.into_iter().flat_map(|(left, top, extent)| {
+        (0..GRID * GRID).map(move |cell| {
+            pixel(top, extent, cell / GRID) * side + pixel(left, extent, cell % GRID)
+        })
+    });
     let sum: f64 = values.iter().map(|&value| f64::from(value)).sum();
-    let cells = (0..GRID).flat_map(|row| (0..GRID).map(move |column| (row, column)));
     Ok(MapFigures {
         mean: (sum / values.len() as f64) as f32,
-        samples: cells.map(|(row, column)| values[middle(row) * side + middle(column)]).collect(),
+        samples: places.map(|place| values[place]).collect(),
     })
 }
 
@@ -285,9 +294,12 @@ mod tests {
         assert!(error.contains("glaucoma is NaN"), "{error}");
         let error = refused(&|output| output.cup.iter_mut().for_each(|value| *value += 2e-4));
         assert!(error.contains("cup.mean"), "{error}");
-        // The middle of the eighth cell (second row, second column): pixel (12, 12).
-        let error = refused(&|output| output.fovea[12 * 48 + 12] += 0.01);
-        assert!(error.contains("fovea.samples[7]"), "{error}");
+        // The whole picture's second row, third column: plane (640, 384), pixel (30, 18).
+        let error = refused(&|output| output.fovea[18 * 48 + 30] += 0.01);
+        assert!(error.contains("fovea.samples[6]"), "{error}");
+        // The disc's first: plane (615, 425), pixel (28, 19).
+        let error = refused(&|output| output.cup[19 * 48 + 28] += 0.01);
+        assert!(error.contains("cup.samples[16]"), "{error}");
         let error = refused(&|output| output.disc.truncate(2303));
         assert!(error.contains("disc holds 2303 values, not 2304"), "{error}");
         let other = output(32);
@@ -301,7 +313,7 @@ mod tests {
         let mut fewer = test.clone();
         fewer.cup.samples.pop();
         let error = fewer.check(&exported).unwrap_err();
-        assert_eq!(error, SelfTestError::Size { map: "cup", found: 35, expected: 36 });
+        assert_eq!(error, SelfTestError::Size { map: "cup", found: 47, expected: 48 });
         let mut nothing = test;
         nothing.disc.mean = f32::NAN;
         assert!(nothing.check(&exported).unwrap_err().to_string().contains("disc.mean"));

@@ -6,10 +6,10 @@
 
 use std::time::Instant;
 
-use glaucoma_common::manifest::QualityLimits;
-use glaucoma_common::photo::{Limits, Photo, PhotoError, decode};
+use glaucoma_common::manifest::{Manifest, QualityLimits};
+use glaucoma_common::photo::{Limits, Photo, PhotoError, decode, sha256_hex};
 use glaucoma_common::preprocess::{
-    FieldOfView, PreprocessError, find_field_of_view, prepare, to_input,
+    FieldOfView, Placement, PreprocessError, find_field_of_view, prepare, to_input,
 };
 use glaucoma_common::reading::{Reading, read};
 use glaucoma_common::risk::{Risk, fuse};
@@ -24,6 +24,8 @@ use crate::quality::{Reason, judge, measure};
 pub struct ExamResult {
     /// The decoded photograph; absent when it could not be decoded.
     pub photo: Option<Photo>,
+    /// SHA-256 of the file's bytes in hexadecimal; absent when there were none to read.
+    pub sha256: Option<String>,
     /// The round field of view, where one was found.
     pub field_of_view: Option<FieldOfView>,
     /// The result itself.
@@ -37,6 +39,7 @@ impl ExamResult {
     pub fn unavailable(message: String) -> Self {
         Self {
             photo: None,
+            sha256: None,
             field_of_view: None,
             outcome: Outcome::Refused(Refusal::Unavailable(message)),
             timing: Timing::default(),
@@ -121,39 +124,104 @@ pub struct Timing {
     pub total: f64,
 }
 
-/// Examines one photograph.
-pub fn examine(bytes: &[u8], bundle: &Bundle, limits: &Limits) -> ExamResult {
-    let started = Instant::now();
-    let mut timing = Timing::default();
-    let (photo, field_of_view, outcome) = match timed(&mut timing.decode, || decode(bytes, limits))
-    {
-        Ok(photo) => {
-            let (field_of_view, outcome) = examine_photo(&photo, bundle, &mut timing);
-            (Some(photo), field_of_view, outcome)
-        }
-        Err(error) => (None, None, Outcome::Refused(error.into())),
-    };
-    timing.total = milliseconds(started);
-    ExamResult { photo, field_of_view, outcome, timing }
+/// An exam up to the network: the photograph is decoded, judged and made into the network's input,
+/// or the exam has ended without one. An archive does this part ahead, on threads of its own.
+#[derive(Debug)]
+pub struct Begun {
+    photo: Option<Photo>,
+    sha256: String,
+    field_of_view: Option<FieldOfView>,
+    next: Next,
+    timing: Timing,
 }
 
-fn examine_photo(
-    photo: &Photo,
-    bundle: &Bundle,
-    timing: &mut Timing,
-) -> (Option<FieldOfView>, Outcome) {
+/// What is left to do of an exam.
+#[derive(Debug)]
+enum Next {
+    /// Run the network on this.
+    Network(NetworkInput),
+    /// Nothing: the photograph alone decided.
+    Nothing(Outcome),
+}
+
+/// The network's input and the way back from its pixels to the photograph's.
+#[derive(Debug)]
+struct NetworkInput {
+    values: Vec<f32>,
+    placement: Placement,
+}
+
+/// Examines one photograph.
+pub fn examine(bytes: &[u8], bundle: &Bundle, limits: &Limits) -> ExamResult {
+    begin(bytes, &bundle.manifest, limits).finish(bundle)
+}
+
+/// The part of an exam that needs no network.
+pub fn begin(bytes: &[u8], manifest: &Manifest, limits: &Limits) -> Begun {
+    let started = Instant::now();
+    let mut timing = Timing::default();
+    let decoded = timed(&mut timing.decode, || decode(bytes, limits));
+    let (photo, sha256, field_of_view, next) = match decoded {
+        Ok(photo) => {
+            let (field_of_view, next) = look(&photo, manifest, &mut timing);
+            let sha256 = photo.sha256.clone();
+            (Some(photo), sha256, field_of_view, next)
+        }
+        Err(error) => {
+            let refused = Outcome::Refused(error.into());
+            (None, sha256_hex(bytes), None, Next::Nothing(refused))
+        }
+    };
+    timing.total = milliseconds(started);
+    Begun { photo, sha256, field_of_view, next, timing }
+}
+
+impl Begun {
+    /// SHA-256 of the file's bytes in hexadecimal.
+    pub fn sha256(&self) -> &str {
+        &self.sha256
+    }
+
+    /// Lets go of the photograph's pixels, which only a drawing of the result would need.
+    pub fn drop_pixels(&mut self) {
+        self.photo = None;
+    }
+
+    /// The rest of the exam: network, reading, risk.
+    pub fn finish(mut self, bundle: &Bundle) -> ExamResult {
+        let started = Instant::now();
+        let outcome = match self.next {
+            Next::Network(input) => {
+                grade(&input, bundle, &mut self.timing).unwrap_or_else(Outcome::Refused)
+            }
+            Next::Nothing(outcome) => outcome,
+        };
+        self.timing.total = to_microsecond(self.timing.total + milliseconds(started));
+        ExamResult {
+            photo: self.photo,
+            sha256: Some(self.sha256),
+            field_of_view: self.field_of_view,
+            outcome,
+            timing: self.timing,
+        }
+    }
+}
+
+/// From a decoded photograph to the network's input, or to what its pixels say against grading.
+fn look(photo: &Photo, manifest: &Manifest, timing: &mut Timing) -> (Option<FieldOfView>, Next) {
     let (field_of_view, assessed) = timed(&mut timing.quality, || {
         let field = find_field_of_view(&photo.pixels);
-        (field, assess(photo, field.as_ref(), &bundle.manifest.quality))
+        (field, assess(photo, field.as_ref(), &manifest.quality))
     });
-    let outcome = assessed.and_then(|reasons| {
+    let next = assessed.and_then(|reasons| {
         if reasons.is_empty() {
-            grade(photo, bundle, timing)
+            let input = timed(&mut timing.preprocess, || network_input(photo, manifest))?;
+            Ok(Next::Network(input))
         } else {
-            Ok(Outcome::Ungradable { reasons, reading: None })
+            Ok(Next::Nothing(Outcome::Ungradable { reasons, reading: None }))
         }
     });
-    (field_of_view, outcome.unwrap_or_else(Outcome::Refused))
+    (field_of_view, next.unwrap_or_else(|refusal| Next::Nothing(Outcome::Refused(refusal))))
 }
 
 /// What the pixels alone say against grading; a picture of something else is refused.
@@ -171,18 +239,19 @@ fn assess(
     }
 }
 
-/// From a photograph of good quality to a grading, or to the network's own reasons against one.
-fn grade(photo: &Photo, bundle: &Bundle, timing: &mut Timing) -> Result<Outcome, Refusal> {
+/// Crops, resizes and scales a photograph of good quality.
+fn network_input(photo: &Photo, manifest: &Manifest) -> Result<NetworkInput, PreprocessError> {
+    let prepared = prepare(&photo.pixels, &manifest.input)?;
+    let values = to_input(&prepared.pixels, manifest.input.scale);
+    Ok(NetworkInput { values, placement: prepared.placement })
+}
+
+/// From the network's input to a grading, or to the network's own reasons against one.
+fn grade(input: &NetworkInput, bundle: &Bundle, timing: &mut Timing) -> Result<Outcome, Refusal> {
     let manifest = &bundle.manifest;
-    let (prepared, input) = timed(&mut timing.preprocess, || {
-        prepare(&photo.pixels, &manifest.input).map(|prepared| {
-            let input = to_input(&prepared.pixels, manifest.input.scale);
-            (prepared, input)
-        })
-    })?;
-    let output = timed(&mut timing.network, || bundle.engine.run(&input))?;
+    let output = timed(&mut timing.network, || bundle.engine.run(&input.values))?;
     Ok(timed(&mut timing.reading, || {
-        let reading = read(&output, &prepared.placement, &manifest.decoding, &manifest.anatomy);
+        let reading = read(&output, &input.placement, &manifest.decoding, &manifest.anatomy);
         conclude(reading, bundle)
     }))
 }
@@ -222,5 +291,9 @@ fn timed<T>(slot: &mut Option<f64>, stage: impl FnOnce() -> T) -> T {
 
 /// Milliseconds since `started`, to the microsecond.
 fn milliseconds(started: Instant) -> f64 {
-    (started.elapsed().as_secs_f64() * 1e6).round() / 1e3
+    to_microsecond(started.elapsed().as_secs_f64() * 1e3)
+}
+
+fn to_microsecond(milliseconds: f64) -> f64 {
+    (milliseconds * 1e3).round() / 1e3
 }

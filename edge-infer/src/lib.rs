@@ -1,11 +1,14 @@
 //! Examines fundus photographs: bundle in, photograph in, result and picture out.
 
+pub mod archive;
 pub mod bench;
 pub mod board;
 pub mod bundle;
 pub mod cli;
 pub mod display;
 pub mod exam;
+pub mod files;
 pub mod quality;
 pub mod report;
 pub mod screen;
+pub mod source;

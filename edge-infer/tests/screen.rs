@@ -6,6 +6,7 @@ mod support;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use glaucoma_common::photo::sha256_hex;
 use glaucoma_tests::retina;
 use image::{DynamicImage, ImageFormat, RgbImage};
 use serde_json::Value;
@@ -79,8 +80,10 @@ fn the_json_contract_holds_when_graded() {
         "fovea",
         "laterality",
         "model",
+        "program",
         "quality",
         "risk",
+        "sha256",
         "status",
         "timing_ms",
         "vcdr",
@@ -97,7 +100,9 @@ fn the_json_contract_holds_when_graded() {
     assert_eq!(found["laterality"], "left");
     assert_eq!(keys(&found["quality"]), ["reasons", "verdict"]);
     assert_eq!(found["quality"]["verdict"], "gradable");
-    assert_eq!(keys(&found["model"]), ["name", "version"]);
+    assert_eq!(keys(&found["model"]), ["name", "sha256", "version"]);
+    assert_eq!(found["model"]["sha256"], sha256_hex(&std::fs::read(model()).unwrap()));
+    assert_eq!(found["sha256"], sha256_hex(&std::fs::read(retina()).unwrap()));
     let stages = ["decode", "network", "preprocess", "quality", "reading", "total"];
     assert_eq!(keys(&found["timing_ms"]), stages);
 

@@ -10,6 +10,7 @@ use crate::kernels::Form;
 use crate::kernels::elementwise::{
     FirstConv, first_rows, head_rows, pool_rows, sigmoid, upsample_rows,
 };
+use crate::kernels::real::LARGE_TILES_FROM;
 use crate::layout::{BLOCK, Layout, Source};
 use crate::program::{Arithmetic, Place, Program, Work};
 
@@ -247,11 +248,13 @@ impl<E: Arithmetic> Runner<E> {
         }
     }
 
-    /// Rows that one thread computes at a time: an even number, enough of them that weights are
-    /// used several times while they are near, few enough that all threads have something to do.
+    /// Rows that one thread computes at a time: an even number (of a large map a multiple of four),
+    /// enough of them that weights are used several times while they are near, few enough that all
+    /// threads have something to do.
     fn tile_rows(&self, side: usize) -> usize {
         let share = side.div_ceil(self.threads.count());
-        share.min(MOST_TILE_ROWS).next_multiple_of(2)
+        let step = if side < LARGE_TILES_FROM { 2 } else { 4 };
+        share.min(MOST_TILE_ROWS).next_multiple_of(step)
     }
 
     fn class(&self, source: Source<'_, E>) -> f32 {

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use image::codecs::png::{CompressionType, FilterType, PngEncoder};
 
 use super::Frame;
+use crate::files;
 
 /// Why a picture could not be written.
 #[derive(Debug, thiserror::Error)]
@@ -35,9 +36,7 @@ pub enum PngError {
 /// # Errors
 /// [`PngError`] with the file's name; no temporary file is left behind.
 pub fn write(frame: &Frame, path: &Path) -> Result<(), PngError> {
-    let mut name = path.file_name().unwrap_or_default().to_os_string();
-    name.push(format!(".{}.part", std::process::id()));
-    let temporary = path.with_file_name(name);
+    let temporary = files::temporary(path);
     let written = write_synced(frame, path, &temporary);
     if written.is_err() {
         // The first error is the one to report.
@@ -58,14 +57,7 @@ fn write_synced(frame: &Frame, path: &Path, temporary: &Path) -> Result<(), PngE
         .map_err(|source| PngError::Encode { path: path.to_path_buf(), source })?;
     buffer.flush().map_err(write_error)?;
     buffer.get_ref().sync_all().map_err(write_error)?;
-    std::fs::rename(temporary, path).map_err(write_error)?;
-    sync_folder(path).map_err(write_error)
-}
-
-/// Makes the new name itself durable.
-fn sync_folder(path: &Path) -> std::io::Result<()> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-    File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
+    files::rename(temporary, path).map_err(write_error)
 }
 
 #[cfg(test)]

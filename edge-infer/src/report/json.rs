@@ -1,20 +1,25 @@
 //! The JSON contract: one object a photograph. Every key is always there; what is not known is
 //! `null`. Documented in `edge-infer/README.md`.
 
-use glaucoma_common::manifest::Manifest;
 use glaucoma_common::preprocess::NativePoint;
 use glaucoma_common::reading::{Laterality, Reading, Region};
 use glaucoma_common::risk::Risk;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
+use crate::bundle::Bundle;
 use crate::exam::{ExamResult, Outcome, Refusal, Timing};
 use crate::quality::Reason;
+
+/// The program that makes the records, with its version.
+pub const PROGRAM: &str = concat!(env!("CARGO_PKG_NAME"), " ", env!("CARGO_PKG_VERSION"));
 
 /// One photograph's result.
 #[derive(Debug, Serialize)]
 pub struct Record<'a> {
     /// The photograph's path as it was given or found.
     pub file: &'a str,
+    /// SHA-256 of the file's bytes in hexadecimal; `null` when they could not be read.
+    pub sha256: Option<&'a str>,
     /// How the exam ended.
     pub status: Status,
     /// The probability of glaucoma and its two parts; only when graded.
@@ -33,12 +38,14 @@ pub struct Record<'a> {
     pub quality: QualityRecord,
     /// The model that was used.
     pub model: ModelRecord<'a>,
+    /// The program and its version.
+    pub program: &'static str,
     /// Milliseconds of each stage; `null` for a stage that was not reached.
     pub timing_ms: &'a Timing,
 }
 
 /// How an exam ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Status {
     /// There is a result.
@@ -97,13 +104,24 @@ pub struct ModelRecord<'a> {
     pub name: &'a str,
     /// Its version.
     pub version: &'a str,
+    /// SHA-256 of its bundle in hexadecimal.
+    pub sha256: &'a str,
+}
+
+impl<'a> ModelRecord<'a> {
+    /// The record of one model.
+    pub fn new(bundle: &'a Bundle) -> Self {
+        let manifest = &bundle.manifest;
+        Self { name: &manifest.name, version: &manifest.version, sha256: &bundle.sha256 }
+    }
 }
 
 impl<'a> Record<'a> {
     /// The record of one exam.
-    pub fn new(file: &'a str, exam: &'a ExamResult, manifest: &'a Manifest) -> Self {
+    pub fn new(file: &'a str, exam: &'a ExamResult, bundle: &'a Bundle) -> Self {
         let empty = Self {
             file,
+            sha256: exam.sha256.as_deref(),
             status: Status::Error,
             risk: None,
             vcdr: None,
@@ -112,7 +130,8 @@ impl<'a> Record<'a> {
             fovea: None,
             laterality: None,
             quality: QualityRecord { verdict: Verdict::Refused, reasons: Vec::new() },
-            model: ModelRecord { name: &manifest.name, version: &manifest.version },
+            model: ModelRecord::new(bundle),
+            program: PROGRAM,
             timing_ms: &exam.timing,
         };
         match &exam.outcome {

@@ -3,5 +3,5 @@
 mod json;
 mod text;
 
-pub use json::{Record, Status};
+pub use json::{PROGRAM, Record, Status};
 pub use text::describe;

@@ -1,5 +1,5 @@
-//! The arithmetic, in one form for every instruction set it is fast on. All forms give the same
-//! bits: [`portable`] defines them.
+//! The arithmetic, in one form for every instruction set it is fast on. For integers all forms give
+//! the same bits: [`portable`] defines them. For f32 they differ by roundings; [`real`] says how far.
 //!
 //! `unsafe` lives below this module alone.
 
@@ -16,6 +16,8 @@ mod neon;
 mod portable;
 pub mod real;
 mod tiles;
+mod wide;
+mod winograd;
 
 /// An instruction set to compute with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

@@ -5,8 +5,6 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 
-use super::inputs::Input;
-
 /// The plan for `--out`.
 #[derive(Debug)]
 pub enum Outputs {
@@ -24,21 +22,20 @@ pub enum Outputs {
 }
 
 impl Outputs {
-    /// Decides what `out` means for the given paths, and makes the folder where it is one: a single
-    /// photograph goes into a PNG file, unless `out` is a folder already; everything else goes into
-    /// a folder.
+    /// Decides what `out` means, and makes the folder where it is one: `single`, the one photograph
+    /// that is meant, goes into a PNG file, unless `out` is a folder already; several go into a
+    /// folder.
     ///
     /// # Errors
     /// When `out` cannot be what it would have to be.
-    pub fn prepare(out: Option<&Path>, paths: &[PathBuf]) -> anyhow::Result<Self> {
+    pub fn prepare(out: Option<&Path>, single: Option<&Path>) -> anyhow::Result<Self> {
         let Some(out) = out else { return Ok(Self::Nowhere) };
         let png = out.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("png"));
-        let single = matches!(paths, [path] if !path.is_dir());
-        if single && !out.is_dir() {
+        if let Some(photograph) = single.filter(|_| !out.is_dir()) {
             if !png {
                 bail!("{}: the picture's name must end in .png", out.display());
             }
-            if same_file(out, &paths[0]) {
+            if same_file(out, photograph) {
                 bail!("{}: the picture would replace the photograph", out.display());
             }
             return Ok(Self::File(out.to_path_buf()));
@@ -51,15 +48,14 @@ impl Outputs {
         Ok(Self::Folder { folder: out.to_path_buf(), used: HashSet::new() })
     }
 
-    /// The picture's path for one input: in a folder NAME-result.png, with the folders below the
-    /// one that was searched kept in the name and a number where two would be the same.
-    pub fn path_for(&mut self, input: &Input) -> Option<PathBuf> {
+    /// The path of one photograph's picture: in a folder NAME-result.png, with the folders `below`
+    /// the one that was searched kept in the name and a number where two would be the same.
+    pub fn path_for(&mut self, below: &Path) -> Option<PathBuf> {
         match self {
             Self::Nowhere => None,
             Self::File(path) => Some(path.clone()),
             Self::Folder { folder, used } => {
-                let parts: Vec<_> = input
-                    .below
+                let parts: Vec<_> = below
                     .with_extension("")
                     .components()
                     .map(|part| part.as_os_str().to_string_lossy().into_owned())
@@ -80,7 +76,6 @@ fn same_file(a: &Path, b: &Path) -> bool {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use super::super::inputs::collect;
     use super::*;
 
     #[test]
@@ -88,29 +83,23 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let photo = root.path().join("a.png");
         std::fs::write(&photo, b"").unwrap();
-        let paths = [photo.clone()];
-        assert!(matches!(Outputs::prepare(None, &paths).unwrap(), Outputs::Nowhere));
+        let one = Some(photo.as_path());
+        assert!(matches!(Outputs::prepare(None, one).unwrap(), Outputs::Nowhere));
         let out = root.path().join("r.png");
-        assert!(matches!(Outputs::prepare(Some(&out), &paths).unwrap(), Outputs::File(_)));
-        assert!(Outputs::prepare(Some(&photo), &paths).is_err());
-        assert!(Outputs::prepare(Some(&root.path().join("r.jpg")), &paths).is_err());
-        let two = [photo.clone(), photo];
-        assert!(Outputs::prepare(Some(&out), &two).is_err());
+        assert!(matches!(Outputs::prepare(Some(&out), one).unwrap(), Outputs::File(_)));
+        assert!(Outputs::prepare(Some(&photo), one).is_err());
+        assert!(Outputs::prepare(Some(&root.path().join("r.jpg")), one).is_err());
+        assert!(Outputs::prepare(Some(&out), None).is_err());
     }
 
     #[test]
     fn several_photographs_get_different_names() {
         let root = tempfile::tempdir().unwrap();
-        for name in ["a.jpg", "a.png", "sub/a.jpg"] {
-            let path = root.path().join("in").join(name);
-            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-            std::fs::write(path, b"").unwrap();
-        }
-        let paths = [root.path().join("in")];
-        let mut outputs = Outputs::prepare(Some(&root.path().join("out")), &paths).unwrap();
-        let names: Vec<_> = collect(&paths, None)
+        let mut outputs = Outputs::prepare(Some(&root.path().join("out")), None).unwrap();
+        let names: Vec<_> = ["a.jpg", "a.png", "sub/a.jpg"]
             .iter()
-            .map(|input| outputs.path_for(input).unwrap().file_name().unwrap().to_owned())
+            .map(|below| outputs.path_for(Path::new(below)).unwrap())
+            .map(|path| path.file_name().unwrap().to_owned())
             .collect();
         assert_eq!(names, ["a-result.png", "a-result-2.png", "sub-a-result.png"]);
     }

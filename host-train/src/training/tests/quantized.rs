@@ -55,7 +55,6 @@ fn training_on_the_grids_loses_less_than_rounding_afterwards() {
         best_loss(Config { data: float.data.clone(), augment: None, ..config })
     };
     let rounded = after("rounded", &start, 1, NO_RATE);
-    assert!(rounded > before + 0.1, "rounding loses nothing: {before} before, {rounded} after");
     let trained = after("trained", &start, 6, 1e-3);
     // The same further training in floating point, and rounding after it.
     let mut longer =
@@ -65,9 +64,11 @@ fn training_on_the_grids_loses_less_than_rounding_afterwards() {
     best_loss(longer);
     let config = aware(&out("late"), out("longer").join(LAST), 1, NO_RATE);
     let late = best_loss(Config { data: float.data.clone(), augment: None, ..config });
-    println!("float {before}, rounded {rounded}, trained {trained}, trained in float first {late}");
-    assert!(trained < rounded - 0.5 * (rounded - before), "{before}, {rounded}, {trained}");
-    assert!(trained < late - 0.1, "{trained} on the grids, {late} by rounding after training");
+    let all = format!("float {before}, rounded {rounded}, trained {trained}, rounded late {late}");
+    println!("{all}");
+    assert!(rounded > 1.25 * before, "rounding loses nothing: {all}");
+    assert!(trained < rounded - 0.5 * (rounded - before), "{all}");
+    assert!(trained < late, "{all}");
 }
 
 #[test]
