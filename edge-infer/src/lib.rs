@@ -1,6 +1,8 @@
 //! Examines fundus photographs: bundle in, photograph in, result and picture out.
 
 pub mod archive;
+pub mod bench;
+pub mod board;
 pub mod bundle;
 pub mod cli;
 pub mod display;

@@ -1,6 +1,7 @@
 //! `edge-infer`: the program on the device beside the camera.
 
 use std::process::ExitCode;
+use std::time::Instant;
 
 use clap::Parser;
 use edge_infer::cli::{self, Cli, Command, Completion};
@@ -9,10 +10,12 @@ use edge_infer::cli::{self, Cli, Command, Completion};
 const FAILED: u8 = 2;
 
 fn main() -> ExitCode {
+    let started = Instant::now();
     log_to_stderr();
     leave_engine_panics_to_their_errors();
     let done = match Cli::parse().command {
         Command::Screen(args) => cli::screen::run(&args),
+        Command::Bench(args) => cli::bench::run(&args, started),
     };
     match done {
         Ok(Completion::Whole) => ExitCode::SUCCESS,

@@ -185,9 +185,9 @@ impl Engine {
         })
     }
 
-    /// Multiplications and additions, in pairs, that one core computes in a second at best: a 3x3
-    /// convolution by the kernels of the fused network while everything it reads lies in the
-    /// first-level cache, the fastest of the repetitions within `time`. `None` for tract's own
+    /// Multiplications and additions, in pairs, that one core computes in a second at best: a 1x1
+    /// convolution by the kernels of the fused network while what it reads again and again lies in
+    /// the first-level cache, the fastest of the repetitions within `time`. `None` for tract's own
     /// operators.
     pub fn peak(&self, time: Duration) -> Option<f64> {
         self.fused.as_ref()?.peak(time)

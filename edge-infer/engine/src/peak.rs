@@ -12,11 +12,12 @@ use crate::program::Arithmetic;
 const SIDE: usize = 24;
 /// Outputs: two blocks, the most that a register tile spans.
 const OUTPUTS: usize = 32;
-/// Side of the kernel.
-const KERNEL: usize = 3;
-/// Bytes of a pixel that is read. The weights are then 18 KiB and the rows of one tile less than
-/// 6 KiB: they fit into 32 KiB, which is what the cores of the boards have.
-const PIXEL_BYTES: usize = 64;
+/// Side of the kernel: one that every arithmetic computes by the definition, with as many
+/// multiplications as it says.
+const KERNEL: usize = 1;
+/// Bytes of a pixel that is read. The weights are then 18 KiB and the pixels of a register tile 7 KiB
+/// at most: they fit into 32 KiB, which is what the cores of the boards have.
+const PIXEL_BYTES: usize = 576;
 
 /// Multiplications and additions, in pairs, that one thread computes in a second: the fastest of the
 /// repetitions that fit into `time`, at least one. `grid` is what integer maps lie on.

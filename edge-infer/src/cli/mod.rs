@@ -1,5 +1,6 @@
 //! The command line: one file a subcommand, each thin.
 
+pub mod bench;
 pub mod engine;
 pub mod screen;
 
@@ -19,6 +20,8 @@ pub struct Cli {
 pub enum Command {
     /// Examine photographs: the probability of glaucoma, what it rests on, and a picture of it.
     Screen(screen::ScreenArgs),
+    /// Time a model on this machine: layer by layer, with memory, energy and the machine's state.
+    Bench(bench::BenchArgs),
 }
 
 /// How a command that ran to its end came out.
