@@ -63,6 +63,9 @@ pub struct Problem {
 /// What a search comes upon.
 pub type Found = Result<Photograph, Problem>;
 
+/// What a store lists: an object and its path below the prefix, or why the store stopped.
+type Listed = Result<(Object, PathBuf), String>;
+
 /// A photograph's bytes, and the [stamp](Photograph::stamp) they had when they were read.
 #[derive(Debug)]
 pub struct Fetched {
@@ -225,7 +228,8 @@ fn under_prefix(url: &str, stores: &Stores) -> Box<dyn Iterator<Item = Found> + 
             Ok((object, below)) => {
                 let hidden = below.components().any(|part| is_hidden(part.as_os_str()));
                 let wanted = is_photograph(&below) && !hidden;
-                wanted.then(|| Ok(Photograph { place: Place::Object(object), below: Some(below) }))
+                wanted
+                    .then_some(Ok(Photograph { place: Place::Object(object), below: Some(below) }))
             }
             Err(message) => Some(Err(problem(&place, message))),
         })),

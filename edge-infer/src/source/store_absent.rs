@@ -1,13 +1,12 @@
 //! Object stores in a program built without the feature `cloud`: a clear refusal.
 
 use std::convert::Infallible;
-use std::path::PathBuf;
 
-use super::Fetched;
+use super::{Fetched, Listed};
 
 /// The stores: there are none.
 #[derive(Debug, Default)]
-pub struct Stores;
+pub struct Stores(());
 
 /// An object in a store: there is none.
 #[derive(Debug)]
@@ -29,10 +28,7 @@ impl Stores {
     ///
     /// # Errors
     /// Always.
-    pub fn list(
-        &self,
-        _url: &str,
-    ) -> Result<std::iter::Empty<Result<(Object, PathBuf), String>>, String> {
+    pub fn list(&self, _url: &str) -> Result<std::iter::Empty<Listed>, String> {
         Err(ABSENT.to_string())
     }
 }
