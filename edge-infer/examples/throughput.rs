@@ -3,7 +3,6 @@
 //! default model or the file named in `MODEL`.
 //!
 //! The three take turns. On a busy machine look at the processor seconds.
-#![allow(clippy::print_stdout)]
 
 use glaucoma_engine::Options;
 use std::path::{Path, PathBuf};

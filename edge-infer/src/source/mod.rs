@@ -63,6 +63,9 @@ pub struct Problem {
 /// What a search comes upon.
 pub type Found = Result<Photograph, Problem>;
 
+/// What a store lists: an object and its path below the prefix, or why the store stopped.
+type Listed = Result<(Object, PathBuf), String>;
+
 /// A photograph's bytes, and the [stamp](Photograph::stamp) they had when they were read.
 #[derive(Debug)]
 pub struct Fetched {

@@ -11,7 +11,7 @@ use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt, ObjectStoreScheme, p
 use tokio::runtime::{Builder, Runtime};
 use url::Url;
 
-use super::Fetched;
+use super::{Fetched, Listed};
 
 /// Beginnings of the environment variables that stores may be configured by. Others are left
 /// alone: the library would take a plain `REGION` or `TIMEOUT` for its own.
@@ -71,11 +71,7 @@ impl Stores {
     ///
     /// # Errors
     /// As [`Stores::object`]; an item is an error when the store stops answering.
-    pub fn list(
-        &self,
-        url: &str,
-    ) -> Result<impl Iterator<Item = Result<(Object, PathBuf), String>> + Send + use<>, String>
-    {
+    pub fn list(&self, url: &str) -> Result<impl Iterator<Item = Listed> + Send + use<>, String> {
         let url = parse(url)?;
         let (connection, prefix) = self.connect(&url)?;
         let mut answers = connection.store.list(Some(&prefix));

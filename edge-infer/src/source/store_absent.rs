@@ -1,9 +1,8 @@
 //! Object stores in a program built without the feature `cloud`: a clear refusal.
 
 use std::convert::Infallible;
-use std::path::PathBuf;
 
-use super::Fetched;
+use super::{Fetched, Listed};
 
 /// The stores: there are none.
 #[derive(Debug, Default)]
@@ -15,9 +14,6 @@ pub struct Object(Infallible);
 
 const ABSENT: &str = "this program was built without object stores; build it with \
     `cargo build --release -p edge-infer --features cloud`";
-
-/// What no list holds.
-type Nothing = std::iter::Empty<Result<(Object, PathBuf), String>>;
 
 impl Stores {
     /// The object that `url` names.
@@ -32,7 +28,7 @@ impl Stores {
     ///
     /// # Errors
     /// Always.
-    pub fn list(&self, _url: &str) -> Result<Nothing, String> {
+    pub fn list(&self, _url: &str) -> Result<std::iter::Empty<Listed>, String> {
         Err(ABSENT.to_string())
     }
 }
