@@ -9,7 +9,7 @@ use anyhow::Context;
 use clap::Args;
 
 use super::Completion;
-use super::engine::EngineArgs;
+use super::engine::{EngineArgs, Photographs};
 use crate::bench::{self, Measured, Names, Record, milliseconds};
 use crate::bundle::{self, Bundle};
 
@@ -47,7 +47,7 @@ pub fn run(args: &BenchArgs, started: Instant) -> anyhow::Result<Completion> {
         Some(path) => path.clone(),
         None => bundle::find_default()?,
     };
-    let options = args.engine.options();
+    let options = args.engine.options(Photographs::Alone);
     let before = Instant::now();
     let bundle = Bundle::open(&model, &options)?;
     let prepare_ms = milliseconds(before.elapsed());
