@@ -1,5 +1,7 @@
 //! The shipped model in every form of the engine, and beside tract's own operators.
 
+#![allow(clippy::unwrap_used)]
+
 use glaucoma_common::manifest::{METADATA_KEY, Manifest};
 use glaucoma_common::preprocess::to_input;
 use glaucoma_common::reading::NetworkOutput;
