@@ -84,7 +84,9 @@ impl Stores {
             let found = answer.map_err(|error| format!("the store cannot be listed: {error}"));
             failed = found.is_err();
             Some(found.map(|meta| below(&connection, &url, &prefix, meta)))
-        }))
+        })
+        // The stream of answers must not be asked again behind its end.
+        .fuse())
     }
 
     /// The store that `url` lies in, opened once, and the place of the object in it.
@@ -271,6 +273,9 @@ mod tests {
         found.sort_by(|a, b| a.1.cmp(&b.1));
         let names: Vec<_> = found.iter().map(|(_, below)| below.to_str().unwrap()).collect();
         assert_eq!(names, ["a.jpg", "b c%.jpg", "d/é#.jpg"]);
+        let nothing = folder.join("nothing");
+        let mut nothing = stores.list(&format!("file://{}", nothing.display())).unwrap();
+        assert!(nothing.next().is_none() && nothing.next().is_none());
         for (object, below) in &found {
             let again = stores.object(object.url()).unwrap();
             let fetched = again.read(1000).unwrap();
