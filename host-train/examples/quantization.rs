@@ -45,6 +45,7 @@ const UNBOUNDED: Bounds = Bounds {
     vcdr_loss: f64::INFINITY,
     fovea_loss_share: f64::INFINITY,
     auc_loss: f64::INFINITY,
+    ratio_auc_loss: f64::INFINITY,
     flipped_decisions: f64::INFINITY,
 };
 
