@@ -114,8 +114,9 @@ def measure_onnxruntime(model, folder, answer, threads, runs):
     return json.loads(text.stdout)
 
 
-def spread(values):
-    return f"{statistics.median(values):.3g} ({min(values):.3g} to {max(values):.3g})"
+def spread(values, digits):
+    median, low, high = (f"{v:.{digits}f}" for v in (statistics.median(values), min(values), max(values)))
+    return f"{median} ({low} to {high})"
 
 
 def compare_masks(side, ours, theirs):
@@ -138,13 +139,13 @@ def report(found, record, folder):
     print("| engine | latency, ms | CPU a run, ms | peak memory, MiB |")
     print("|---|---|---|---|")
     for name, rounds in found.items():
-        cells = [spread([r[key] for r in rounds]) for key in ("latency", "cpu", "peak")]
+        cells = [spread([r[key] for r in rounds], 1) for key in ("latency", "cpu", "peak")]
         print(f"| {name} | {' | '.join(cells)} |")
     ours = found["edge-infer"]
     others = [name for name in found if name != "edge-infer"]
     for name in others:
         ratios = [
-            spread([a[key] / b[key] for a, b in zip(ours, found[name])])
+            spread([a[key] / b[key] for a, b in zip(ours, found[name])], 2)
             for key in ("latency", "cpu", "peak")
         ]
         print(f"| edge-infer / {name} | {' | '.join(ratios)} |")
