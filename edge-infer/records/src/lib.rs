@@ -1,0 +1,3 @@
+//! What a camp examines and decides.
+
+pub mod visit;
