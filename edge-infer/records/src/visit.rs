@@ -87,6 +87,9 @@ pub struct EyeExam {
     pub eye: Laterality,
     /// Which eye the picture shows, by disc and fovea; `None` where they do not tell.
     pub eye_seen: Option<Laterality>,
+    /// The operator looked again and stands by `eye` although the picture seems to show the other.
+    #[serde(default)]
+    pub eye_confirmed: bool,
     /// When it was photographed or taken in.
     pub taken_at: String,
     /// SHA-256 of the photograph's bytes, in hexadecimal.
@@ -97,6 +100,33 @@ pub struct EyeExam {
     pub finding: Finding,
     /// The model that looked at it.
     pub model: ModelName,
+}
+
+impl EyeExam {
+    /// Whether the picture seems to show the other eye and nobody has confirmed the eye since.
+    #[must_use]
+    pub fn wrong_eye_alarm(&self) -> bool {
+        !self.eye_confirmed && self.eye_seen.is_some_and(|seen| seen != self.eye)
+    }
+}
+
+/// Why there is no photograph of an eye.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NoPhotograph {
+    /// The person does not have this eye.
+    Absent,
+    /// The eye is there and could not be photographed: a cataract, pain, the person declined.
+    NotPossible,
+}
+
+/// An eye that is not photographed, and why.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EyeWithoutPhotograph {
+    /// Which eye.
+    pub eye: Laterality,
+    /// Why.
+    pub why: NoPhotograph,
 }
 
 /// What the health worker is told to do.
@@ -126,6 +156,12 @@ pub struct Visit {
     pub operator: String,
     /// When the visit began.
     pub begun_at: String,
+    /// The operator's own words, where there are any.
+    #[serde(default)]
+    pub note: Option<String>,
+    /// The eyes that are not photographed, each with its reason.
+    #[serde(default)]
+    pub without_photograph: Vec<EyeWithoutPhotograph>,
     /// The photographs in the order they were taken, of both eyes.
     pub exams: Vec<EyeExam>,
     /// The decision; `None` while the visit is open.
