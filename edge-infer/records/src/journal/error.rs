@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 use rusqlite::ErrorCode;
 use thiserror::Error;
 
-use crate::clock::Timestamp;
 use crate::seal::SealError;
 use crate::visit::Uid;
 
@@ -122,7 +121,7 @@ pub enum JournalError {
     #[error("no delivery {0:?} is waiting")]
     NoDelivery(String),
     /// A time that is not RFC 3339.
-    #[error("{0:?} is not a time like {}", Timestamp::from_seconds(1_777_627_800))]
+    #[error("{0:?} is not a time like 2026-05-01T09:30:00Z")]
     Time(String),
     /// The writing thread is gone.
     #[error("the journal has stopped: open it again")]
