@@ -9,7 +9,7 @@
 //! One thread owns the connection that writes; [`Journal`] sends it work and waits for the answer, from as
 //! many threads as there are. A [`Reader`] has a read-only connection of its own and never waits for it.
 //!
-//! What is guaranteed, each with its test in `tests/`:
+//! What is guaranteed, each with its test in `tests/journal/`:
 //! - An exam that was acknowledged survives a power cut whole; one that was not is there whole or not
 //!   at all (`power.rs`).
 //! - A full disk is an error that says so; what was there stays, and the journal goes on once there is
@@ -161,7 +161,7 @@ impl Writer {
     fn open(settings: Settings) -> Result<Self, JournalError> {
         let Settings { folder, device_secret, cost, clock, disk } = settings;
         let sealed = sealed_folder(&folder);
-        std::fs::create_dir_all(&sealed).map_err(JournalError::io("making", &sealed))?;
+        make_private(&sealed).map_err(JournalError::io("making", &sealed))?;
         let lock = lock(&folder.join("journal.lock"))?;
         let database = database_file(&folder);
         let new = !database.exists();
@@ -207,6 +207,14 @@ impl Writer {
         transaction.commit().map_err(&failed)?;
         Ok(done)
     }
+}
+
+/// Makes a folder, and those above it that are missing, that only its owner may enter.
+fn make_private(folder: &Path) -> std::io::Result<()> {
+    let mut builder = std::fs::DirBuilder::new();
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.recursive(true).create(folder)
 }
 
 /// Takes the lock of the process that writes.

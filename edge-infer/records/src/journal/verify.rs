@@ -287,3 +287,6 @@ fn check_records(moment: &Connection, mut latest: Latest) -> Result<u64, VerifyE
     }
     Ok(records)
 }
+
+#[cfg(test)]
+mod tests;

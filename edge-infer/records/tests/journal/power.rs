@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::io::{self, BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use glaucoma_records::disk::{Disk, SystemDisk};
@@ -80,10 +80,13 @@ fn check(folder: &Path, acknowledged: &[u64], most: u64) -> Vec<u64> {
 
 /// Cuts the power before, in the middle of, or after the n-th file operation, and with it loses whatever
 /// was not synced: contents to half their length, and names to what they were.
+#[derive(Clone)]
 struct PowerCut {
     at: usize,
     when: When,
-    state: Mutex<State>,
+    /// Says that a folder is synced and does not do it.
+    lies: bool,
+    state: Arc<Mutex<State>>,
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -168,7 +171,7 @@ impl Disk for PowerCut {
         self.step(
             || {},
             |state| {
-                state.renamed.retain(|(_, to)| to.parent() != Some(folder));
+                state.renamed.retain(|(_, to)| self.lies || to.parent() != Some(folder));
                 SystemDisk.sync_folder(folder)
             },
         )
@@ -193,7 +196,7 @@ fn at_every_file_operation() {
             "m" => When::Midway,
             _ => When::After,
         };
-        let disk = PowerCut { at: at.parse().unwrap(), when, state: Mutex::default() };
+        let disk = PowerCut { at: at.parse().unwrap(), when, lies: false, state: Arc::default() };
         return record_exams(folder.as_ref(), Box::new(disk), 0..EXAMS);
     }
     // One operation to open, four for each exam.
@@ -217,48 +220,36 @@ fn at_every_file_operation() {
     println!("{cuts} cuts");
 }
 
-/// The last sync of a folder is not the end of it: what was acknowledged must not hang on anything unsynced.
+/// What was acknowledged must not hang on anything unsynced; and a disk that lies about syncing shows that this
+/// test would notice.
 #[test]
 fn after_every_acknowledged_exam() {
     if let Some(folder) = in_child(FOLDER) {
-        let told: u64 = in_child(STEP).unwrap().parse().unwrap();
-        let disk =
-            std::sync::Arc::new(PowerCut { at: 0, when: When::After, state: Mutex::default() });
-        record_exams(folder.as_ref(), Box::new(Shared(disk.clone())), 0..told);
-        let state = disk.state.lock().unwrap();
-        cut(&state);
+        let told = in_child(STEP).unwrap();
+        let (honesty, exams) = told.split_at(1);
+        let (lies, state) = (honesty == "l", Arc::default());
+        let disk = PowerCut { at: 0, when: When::After, lies, state };
+        record_exams(folder.as_ref(), Box::new(disk.clone()), 0..exams.parse().unwrap());
+        cut(&disk.state.lock().unwrap());
     }
-    for exams in 1..=EXAMS {
+    let acknowledged_with = |honesty: &str, exams: u64| {
         let folder = tempfile::tempdir().unwrap();
         prepare(folder.path());
-        let told = [(FOLDER, folder.path().to_str().unwrap()), (STEP, &exams.to_string())];
+        let told =
+            [(FOLDER, folder.path().to_str().unwrap()), (STEP, &format!("{honesty}{exams}"))];
         let output = child("power::after_every_acknowledged_exam", &told).output().unwrap();
         assert!(!output.status.success());
         let acknowledged = recorded_in(&String::from_utf8_lossy(&output.stdout));
         assert_eq!(acknowledged.len(), usize::try_from(exams).unwrap());
+        (folder, acknowledged)
+    };
+    for exams in 1..=EXAMS {
+        let (folder, acknowledged) = acknowledged_with("h", exams);
         check(folder.path(), &acknowledged, EXAMS);
     }
-}
-
-/// A disk that the test keeps a hand on.
-struct Shared(std::sync::Arc<PowerCut>);
-
-impl Disk for Shared {
-    fn write(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
-        self.0.write(path, bytes)
-    }
-    fn sync_file(&self, path: &Path) -> io::Result<()> {
-        self.0.sync_file(path)
-    }
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        self.0.rename(from, to)
-    }
-    fn sync_folder(&self, folder: &Path) -> io::Result<()> {
-        self.0.sync_folder(folder)
-    }
-    fn remove(&self, path: &Path) -> io::Result<()> {
-        self.0.remove(path)
-    }
+    let (folder, _) = acknowledged_with("l", 1);
+    let damage = unlocked(folder.path()).reader().unwrap().verify(None).unwrap_err();
+    assert!(damage.to_string().contains("is missing"), "{damage}");
 }
 
 /// Killed from outside after a random time, again and again, on one journal that goes on living.

@@ -212,7 +212,7 @@ fn against_triggers(folder: &Path, sql: &str) -> Option<Damage> {
     let triggers: Vec<(String, String)> = rows.collect::<Result<_, _>>().unwrap();
     for (name, _) in &triggers {
         connection.execute_batch(&format!("DROP TRIGGER {name}")).unwrap();
-        assert_eq!(damage(folder), Some(Damage::Definition("audit_is_appended".into())));
+        assert!(matches!(damage(folder), Some(Damage::Definition(_))), "without {name}");
     }
     connection.execute_batch(sql).unwrap();
     for (_, sql) in &triggers {
@@ -307,7 +307,7 @@ fn a_flipped_bit_anywhere_in_the_database_is_named_or_does_no_harm() {
         assert_eq!(read.as_ref(), Some(&all), "byte {place} altered unnoticed");
     }
     println!("{named} flipped bits named, {harmless} where nothing is kept");
-    assert!(named > harmless / 10);
+    assert!(named > 20, "most of what is kept was not met");
 }
 
 /// Every visit of the journal, its exams and their photographs.
