@@ -153,8 +153,8 @@ struct Writer {
     cost: Cost,
     secret: DeviceSecret,
     session: Option<Session>,
-    /// Held until the writer is dropped.
-    _lock: File,
+    /// Held until the connection, above, is closed.
+    _lock: Lock,
 }
 
 impl Writer {
@@ -162,7 +162,7 @@ impl Writer {
         let Settings { folder, device_secret, cost, clock, disk } = settings;
         let sealed = sealed_folder(&folder);
         make_private(&sealed).map_err(JournalError::io("making", &sealed))?;
-        let lock = lock(&folder.join("journal.lock"))?;
+        let lock = Lock::take(&folder.join("journal.lock"))?;
         let database = database_file(&folder);
         let new = !database.exists();
         if new && schema::has_files(&sealed)? {
@@ -217,15 +217,28 @@ fn make_private(folder: &Path) -> std::io::Result<()> {
     builder.recursive(true).create(folder)
 }
 
-/// Takes the lock of the process that writes.
-fn lock(path: &Path) -> Result<File, JournalError> {
-    let failed = JournalError::io("locking", path);
-    let file =
-        File::options().create(true).truncate(false).write(true).open(path).map_err(&failed)?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(JournalError::InUse(path.to_owned())),
-        Err(TryLockError::Error(error)) => Err(failed(error)),
+/// The lock of the process that writes.
+struct Lock(File);
+
+impl Lock {
+    fn take(path: &Path) -> Result<Self, JournalError> {
+        let failed = JournalError::io("locking", path);
+        let file = File::options().create(true).truncate(false).write(true).open(path);
+        let file = file.map_err(&failed)?;
+        match file.try_lock() {
+            Ok(()) => Ok(Self(file)),
+            Err(TryLockError::WouldBlock) => Err(JournalError::InUse(path.to_owned())),
+            Err(TryLockError::Error(error)) => Err(failed(error)),
+        }
+    }
+}
+
+/// Closing the file is not enough: a child process that another thread has just forked holds it as well until
+/// it becomes another program.
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // A lock that cannot be given back goes with the process.
+        let _ = self.0.unlock();
     }
 }
 

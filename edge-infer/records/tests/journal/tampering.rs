@@ -304,7 +304,7 @@ fn a_flipped_bit_anywhere_in_the_database_is_named_or_does_no_harm() {
             journal.unlock(OPERATOR, PIN).unwrap();
             read_all(&journal)
         });
-        assert_eq!(read.as_ref(), Some(&all), "byte {place} altered unnoticed");
+        assert!(read.as_ref() == Some(&all), "byte {place} altered unnoticed");
     }
     println!("{named} flipped bits named, {harmless} where nothing is kept");
     assert!(named > 20, "most of what is kept was not met");
