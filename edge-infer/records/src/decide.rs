@@ -1,0 +1,137 @@
+//! From the exams of a visit to one decision. A pure function: same visit, same rules, same answer.
+
+use glaucoma_common::reading::Laterality;
+
+use crate::visit::{Decision, EyeExam, Finding, NoPhotograph, Uid, Visit};
+
+/// What the programme has set.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Rules {
+    /// How many photographs are taken again of an eye that cannot be graded, before it is ungradable.
+    pub retakes: u32,
+    /// The difference between the vertical cup-to-disc ratios of both eyes from which on it is a reason
+    /// to refer, 0 to 1; `None`: never.
+    pub asymmetry: Option<f64>,
+}
+
+impl Default for Rules {
+    /// Two retakes; a difference of 0.2, about the 97.5th percentile of the surveyed populations that Foster et
+    /// al. (Br J Ophthalmol 2002;86:238) define glaucoma by.
+    fn default() -> Self {
+        Self { retakes: 2, asymmetry: Some(0.2) }
+    }
+}
+
+/// What must be done before there is a decision.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Open {
+    /// This eye has no photograph and no reason for that.
+    Photograph(Laterality),
+    /// This eye's photographs could not be graded: take another.
+    Retake {
+        /// Which eye.
+        eye: Laterality,
+        /// How many may still be taken, this one included; at least 1.
+        left: u32,
+    },
+    /// This photograph seems to show the other eye: confirm the eye or take another.
+    WrongEye(Uid),
+    /// The person has neither eye: there is nothing to screen.
+    NothingToExamine,
+}
+
+/// Decides a visit: [`Decision::Refer`] with every reason there is, right eye first, or
+/// [`Decision::NotSuspected`].
+///
+/// For each eye the latest graded photograph counts. An eye is ungradable after `rules.retakes` retakes
+/// that failed as well, or when its latest photograph says so: that is a reason to refer, as is an eye that
+/// could not be photographed. Reasons are `suspected_`, `ungradable_` and `not_photographed_` with `right` or
+/// `left`, and `asymmetry`. A probability that is no number is suspected.
+///
+/// # Errors
+/// What is still to be done, right eye first, when there can be no decision yet: an eye without a
+/// photograph or a reason, a retake, a photograph that seems to show the other eye and that nobody has
+/// confirmed, unless a later photograph of that eye was graded and raises no alarm.
+pub fn decide(visit: &Visit, rules: &Rules) -> Result<Decision, Vec<Open>> {
+    let eyes = [Laterality::Right, Laterality::Left].map(|eye| (eye, state(visit, eye, rules)));
+    let open: Vec<Open> = eyes
+        .iter()
+        .filter_map(
+            |(_, state)| if let State::Open(open) = state { Some(open.clone()) } else { None },
+        )
+        .collect();
+    if !open.is_empty() {
+        return Err(open);
+    }
+    if eyes.iter().all(|(_, state)| matches!(state, State::Absent)) {
+        return Err(vec![Open::NothingToExamine]);
+    }
+    let mut reasons: Vec<String> = eyes
+        .iter()
+        .filter_map(|(eye, state)| state.reason().map(|reason| format!("{reason}_{eye}")))
+        .collect();
+    if let ([(_, State::Graded { vcdr: right, .. }), (_, State::Graded { vcdr: left, .. })], Some(bound)) =
+        (&eyes, rules.asymmetry)
+        // 0.7 - 0.5 is a little below 0.2 in binary; both are shown with two digits.
+        && (right - left).abs() >= bound - 1e-9
+    {
+        reasons.push("asymmetry".to_owned());
+    }
+    Ok(if reasons.is_empty() { Decision::NotSuspected } else { Decision::Refer { reasons } })
+}
+
+/// What is known of one eye.
+#[derive(Debug)]
+enum State {
+    Graded { suspected: bool, vcdr: f64 },
+    Ungradable,
+    NotPhotographed,
+    Absent,
+    Open(Open),
+}
+
+impl State {
+    /// Why this eye sends the person to a clinic.
+    fn reason(&self) -> Option<&'static str> {
+        match self {
+            Self::Graded { suspected: true, .. } => Some("suspected"),
+            Self::Ungradable => Some("ungradable"),
+            Self::NotPhotographed => Some("not_photographed"),
+            Self::Graded { suspected: false, .. } | Self::Absent | Self::Open(_) => None,
+        }
+    }
+}
+
+fn state(visit: &Visit, eye: Laterality, rules: &Rules) -> State {
+    let exams: Vec<&EyeExam> = visit.exams.iter().filter(|exam| exam.eye == eye).collect();
+    let mut failed = 0;
+    let mut ungradable = false;
+    for exam in exams.iter().rev() {
+        if exam.wrong_eye_alarm() {
+            return State::Open(Open::WrongEye(exam.uid.clone()));
+        }
+        match &exam.finding {
+            Finding::Graded { probability, threshold, vcdr, .. } => {
+                let below = probability < threshold;
+                return State::Graded { suspected: !below, vcdr: *vcdr };
+            }
+            Finding::Retake { .. } => failed += 1,
+            Finding::Ungradable { .. } => ungradable = true,
+        }
+    }
+    if ungradable || failed > rules.retakes {
+        return State::Ungradable;
+    }
+    match visit.without_photograph.iter().rfind(|without| without.eye == eye).map(|eye| eye.why) {
+        Some(NoPhotograph::NotPossible) => State::NotPhotographed,
+        Some(NoPhotograph::Absent) if exams.is_empty() => State::Absent,
+        // Somebody photographed it: whatever was noted, it is not absent.
+        Some(NoPhotograph::Absent) | None if failed > 0 => {
+            State::Open(Open::Retake { eye, left: rules.retakes + 1 - failed })
+        }
+        Some(NoPhotograph::Absent) | None => State::Open(Open::Photograph(eye)),
+    }
+}
+
+#[cfg(test)]
+mod tests;

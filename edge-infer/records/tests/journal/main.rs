@@ -1,0 +1,10 @@
+//! The journal from outside: a camp's day, and everything that may happen to it.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+mod camp;
+mod disk_full;
+mod operators;
+mod outbox;
+mod power;
+mod support;
+mod tampering;
