@@ -191,9 +191,14 @@ impl Page {
         let first = face.kind == Kind::Primary;
         let button = Button { area, action, paint, chosen: face.chosen, first };
         self.items.push(Item::Button(button));
-        let mut inner = inset(area, (area.size.height / 12).clamp(4, 8) as i32);
+        // Clear of the edge of a button that is chosen.
+        let margin = (area.size.height as i32 / 12).clamp(5, 10).max(2 * self.edge() + 3);
+        let mut inner = inset(area, margin);
         let Some(sign) = face.sign else {
-            return self.text(inner, face.words, face.style, paint);
+            if !face.words.is_empty() {
+                self.text(inner, face.words, face.style, paint);
+            }
+            return;
         };
         let height = inner.size.height as i32;
         if face.words.is_empty() {
@@ -201,6 +206,7 @@ impl Page {
         }
         let wide = inner.size.width as i32 >= 3 * height;
         if wide {
+            cut_start(&mut inner, height / 6);
             let side = (height * 6 / 10).min(self.panel.text() as i32 * 2);
             let area = cut_start(&mut inner, side);
             self.sign(inset(area, side / 12), sign, paint);
@@ -309,23 +315,35 @@ impl Page {
         Ok(())
     }
 
+    /// Width of a thin edge, pixels.
+    fn edge(&self) -> i32 {
+        (self.panel.text() / 9.0).max(1.0) as i32
+    }
+
     fn draw_button<D>(&self, button: &Button, ring: bool, target: &mut D) -> Result<(), D::Error>
     where
         D: DrawTarget<Color = Rgb888>,
     {
-        let line = (self.panel.text() / 9.0).max(1.0) as u32;
-        let (edge, width) = match (ring, button.chosen) {
-            (true, _) => (self.palette.focus, 2 * line),
-            (false, true) => (self.palette.page.ink, 2 * line),
-            (false, false) => (self.palette.line, 1),
+        let line = self.edge() as u32;
+        let (edge, width) = match button.chosen {
+            true => (self.palette.page.ink, 2 * line),
+            false => (self.palette.line, 1),
         };
+        let mut area = inset(button.area, 2);
+        if ring {
+            for color in [self.palette.focus, self.palette.page.ground] {
+                let style = PrimitiveStyleBuilder::new().fill_color(color).build();
+                rounded(area, 6).into_styled(style).draw(target)?;
+                area = inset(area, line as i32 + 1);
+            }
+        }
         let style = PrimitiveStyleBuilder::new()
             .fill_color(button.paint.ground)
             .stroke_color(edge)
             .stroke_width(width)
             .stroke_alignment(StrokeAlignment::Inside)
             .build();
-        rounded(inset(button.area, 2), 6).into_styled(style).draw(target)
+        rounded(area, 6).into_styled(style).draw(target)
     }
 }
 

@@ -38,11 +38,11 @@ impl Panel {
         self.px(TOUCH_MM)
     }
 
-    /// Size of running text (em), pixels: 3.4 mm, less on panels that have no room for it.
+    /// Size of running text (em), pixels: 4.4 mm, less on panels that have no room for it.
     #[must_use]
     pub fn text(&self) -> f32 {
         let shorter = f64::from(self.size.width.min(self.size.height));
-        ((3.4 / self.mm_per_px).min(shorter / 19.0)) as f32
+        ((4.4 / self.mm_per_px).min(shorter / 19.0)) as f32
     }
 
     /// The smallest size text may shrink to (em), pixels: 1.9 mm.

@@ -10,7 +10,7 @@ use image::RgbImage;
 use crate::theme::{self, blend};
 
 /// A photograph with its outlines in its own pixels, from the top left.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct EyePicture {
     /// The photograph, reduced to what a screen can show.
     pub pixels: Arc<RgbImage>,
@@ -20,6 +20,13 @@ pub struct EyePicture {
     pub cup: Vec<(f32, f32)>,
     /// The fovea.
     pub fovea: Option<(f32, f32)>,
+}
+
+impl std::fmt::Debug for EyePicture {
+    /// The size only: pixels and positions of an eye do not belong into a log.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "EyePicture({}x{})", self.pixels.width(), self.pixels.height())
+    }
 }
 
 /// What part of a picture is looked at.

@@ -37,6 +37,8 @@ pub enum Sign {
     Camera,
     /// A key that deletes.
     Delete,
+    /// The key between words.
+    Space,
 }
 
 type At = (f32, f32);
@@ -98,6 +100,7 @@ const fn strokes(sign: Sign) -> &'static [Stroke] {
             Filled(&[(36.0, 18.0), (64.0, 18.0), (70.0, 34.0), (30.0, 34.0)]),
             Cut(&Ring((50.0, 56.0), 16.0, 7.0)),
         ],
+        Sign::Space => &[Line(&[(18.0, 52.0), (18.0, 70.0), (82.0, 70.0), (82.0, 52.0)], 9.0)],
         Sign::Delete => &[
             Filled(&[(34.0, 22.0), (94.0, 22.0), (94.0, 78.0), (34.0, 78.0), (6.0, 50.0)]),
             Cut(&Line(&[(48.0, 38.0), (74.0, 64.0)], 8.0)),

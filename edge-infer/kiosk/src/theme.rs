@@ -34,7 +34,7 @@ pub struct Palette {
     pub button: Paint,
     /// The button that leads on.
     pub primary: Paint,
-    /// The ring round the focused button; seen against page and buttons.
+    /// The ring round the focused button, with the page's ground on both sides of it.
     pub focus: Rgb888,
     /// The bar at the top.
     pub header: Paint,
@@ -61,7 +61,7 @@ const DAYLIGHT: Palette = Palette {
     muted: rgb(0x3C_44_4B),
     line: rgb(0x6B_74_7C),
     button: paint(0xE4_E9_EE, 0x00_00_00),
-    primary: paint(0x0B_3C_8C, 0xFF_FF_FF),
+    primary: paint(0x5B_2A_86, 0xFF_FF_FF),
     focus: rgb(0xC2_18_5B),
     header: paint(0x10_16_1C, 0xFF_FF_FF),
     suspected: paint(0xA8_36_00, 0xFF_FF_FF),
@@ -75,7 +75,7 @@ const DARK: Palette = Palette {
     muted: rgb(0xB4_C0_CA),
     line: rgb(0x6E_7B_87),
     button: paint(0x26_30_39, 0xFF_FF_FF),
-    primary: paint(0x9C_CB_FF, 0x00_00_00),
+    primary: paint(0xD9_B8_FF, 0x00_00_00),
     focus: rgb(0xFF_6F_A8),
     header: paint(0x00_00_00, 0xF3_F6_F8),
     suspected: paint(0xA8_36_00, 0xFF_FF_FF),

@@ -69,7 +69,7 @@ fn encode(frame: &Frame, path: &Path, temporary: &Path) -> Result<(), DisplayErr
     let failed = |source| DisplayError::Write { path: path.to_path_buf(), source };
     let mut buffer = BufWriter::new(File::create(temporary).map_err(failed)?);
     let encoder =
-        PngEncoder::new_with_quality(&mut buffer, CompressionType::Best, FilterType::Adaptive);
+        PngEncoder::new_with_quality(&mut buffer, CompressionType::Default, FilterType::Adaptive);
     frame
         .to_image()
         .write_with_encoder(encoder)

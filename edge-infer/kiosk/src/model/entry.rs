@@ -130,7 +130,7 @@ pub fn letters(field: Field, language: Language) -> Vec<&'static str> {
         (Field::Age, _) => vec!["1234567890"],
         (Field::Id, _) => vec!["1234567890-/", "ABCDEFGHIJKLMNOPQRSTUVWXYZ"],
         (Field::Name, Language::Es) => vec![LATIN, "ÁÉÍÓÚÜÑ"],
-        (Field::Name, Language::Fr) => vec![LATIN, "ÀÂÄÇÉÈÊËÎÏÔÖÙÛÜŸŒ"],
+        (Field::Name, Language::Fr) => vec![LATIN, "ÀÂÄÇÉÈÊËÎÏÔÖÙÛÜŒ"],
         (Field::Name, Language::Pt) => vec![LATIN, "ÁÂÃÀÇÉÊÍÓÔÕÚ"],
         (Field::Name, Language::Hi) => {
             vec!["अआइईउऊऋएऐओऔंःँािीुूृेैोौ्", "कखगघङचछजझञटठडढणतथदधनपफबभमयरलवशषसह़ ", LATIN]

@@ -24,6 +24,8 @@ impl Kiosk {
             Event::Scanned(id) | Event::NumberMade(id) => {
                 if let Screen::Register { draft, editing, opening: false } = &mut self.screen {
                     draft.set_id(&id);
+                    // The page leads on now.
+                    self.focus = None;
                     *editing = editing.filter(|at: &Editing| at.field != super::Field::Id);
                 }
             }

@@ -38,7 +38,7 @@ pub fn decision(kiosk: &Kiosk) -> Page {
     let box_area = cut_top(&mut body, height);
     sheet.verdict(box_area, &Verdict::of_decision(kiosk, decision), "");
     cut_top(&mut body, sheet.em(0.4));
-    let line = (body.size.height as i32 / 3).min(sheet.em(2.6));
+    let line = (body.size.height as i32 / 4).clamp(sheet.em(1.4), sheet.em(2.6));
     if let Decision::Refer { reasons } = decision {
         for code in reasons {
             let area = cut_top(&mut body, line);

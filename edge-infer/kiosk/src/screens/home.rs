@@ -17,7 +17,7 @@ pub fn home(kiosk: &Kiosk) -> Page {
         (Face::words(lock), Action::Lock),
         (Face::words(settings), Action::OpenSettings),
         (Face::words(summary), Action::OpenSummary),
-        (Face::words(new).with(Sign::Plus).primary(), Action::NewPerson),
+        (Face::words(new).primary(), Action::NewPerson),
     ]);
     sheet.margin();
     let (queue_area, mut side) = sheet.split(66);

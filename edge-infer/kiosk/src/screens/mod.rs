@@ -121,7 +121,7 @@ impl<'a> Sheet<'a> {
     /// Cuts the body in two: side by side where it is wide, else one above the other, the first with a share of
     /// it.
     fn split(&self, share: i32) -> (Rectangle, Rectangle) {
-        let (mut rest, gap) = (self.body, self.em(0.5));
+        let (mut rest, gap) = (self.body, self.em(0.8));
         let first = if self.landscape() {
             let first = share_start(&mut rest, share);
             cut_start(&mut rest, gap);
@@ -143,7 +143,7 @@ impl<'a> Sheet<'a> {
         self.page.sign(sign, face.sign, face.paint);
         cut_start(&mut inner, self.em(0.5));
         if !detail.is_empty() {
-            let height = (inner.size.height as i32 * 40 / 100).min(self.em(2.8));
+            let height = (inner.size.height as i32 * 46 / 100).min(self.em(2.8));
             let below = cut_bottom(&mut inner, height);
             self.page.text(below, detail, Style::TEXT, face.paint);
         }

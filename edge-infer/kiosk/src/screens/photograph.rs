@@ -50,7 +50,8 @@ pub fn photograph(kiosk: &Kiosk, eye: Laterality) -> Page {
     };
     sheet.page.plain(now, sheet.words(words), Style::TITLE);
     // The eyes as they stand in the face that is looked at: the right one on the left.
-    let cards = inset(body, 2);
+    let cards_height = (body.size.height as i32).min(sheet.em(8.0));
+    let cards = inset(cut_top(&mut body, cards_height), 2);
     let cells = grid(cards, 2, 1);
     let begin = sheet.page.items.len();
     for (cell, side) in cells.into_iter().zip([Laterality::Right, Laterality::Left]) {
@@ -83,7 +84,7 @@ fn card(sheet: &mut Sheet<'_>, area: Rectangle, visit: &OpenVisit, eye: Laterali
     let sign_area = cut_start(&mut inner, side);
     sheet.page.sign(sign_area, sign, paint);
     cut_start(&mut inner, sheet.em(0.5));
-    let name = share_top(&mut inner, 45);
+    let name = share_top(&mut inner, 42);
     sheet.page.text(name, sheet.words(eye_key(eye)), Style::BOLD.times(1.15), paint);
     sheet.page.text(inner, sheet.words(word), Style::TEXT, paint);
 }
@@ -93,7 +94,9 @@ fn status(sheet: &mut Sheet<'_>, area: Rectangle, visit: &OpenVisit) {
     let palette = sheet.page.palette;
     let two = |sheet: &mut Sheet<'_>, sign: Sign, first: Key, second: Option<Key>| {
         let mut area = inset(area, 2);
-        let side = (area.size.height as i32).min(sheet.em(2.6));
+        let height = (area.size.height as i32).min(sheet.em(4.6));
+        let mut area = cut_top(&mut area, height);
+        let side = height.min(sheet.em(2.6));
         let sign_area = cut_start(&mut area, side);
         sheet.page.sign(sign_area, sign, palette.page);
         cut_start(&mut area, sheet.em(0.5));

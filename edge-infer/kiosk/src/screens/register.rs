@@ -65,7 +65,7 @@ impl Sheet<'_> {
     pub(super) fn field(&mut self, area: Rectangle, name: &str, value: &str, action: Action) {
         self.page.button(area, Face::words(""), action);
         let paint = self.page.palette.button;
-        let mut inner = inset(area, self.em(0.45).max(6));
+        let mut inner = inset(area, self.em(0.5).max(6));
         let name_area = share_top(&mut inner, 42);
         self.page.text(name_area, name, Style::TEXT.times(0.9), paint);
         self.page.text(inner, value, Style::BOLD.typed(), paint);
@@ -135,8 +135,11 @@ fn add_keys(page: &mut Page, area: Rectangle, keys: &[char], touch: i32) {
     let columns = ideal.max(least).clamp(1, most);
     let rows = (keys.len() as i32 + columns - 1) / columns;
     for (cell, &letter) in grid(area, columns, rows).into_iter().zip(keys) {
+        if letter == ' ' {
+            page.button(cell, Face::sign(Sign::Space), Action::Type(letter));
+            continue;
+        }
         let words = match letter {
-            ' ' => "␣".to_owned(),
             // A vowel sign stands on a circle until it has its consonant.
             '\u{0900}'..='\u{0903}' | '\u{093C}' | '\u{093E}'..='\u{094D}' => format!("◌{letter}"),
             letter => letter.to_string(),

@@ -48,7 +48,7 @@ pub fn result(kiosk: &Kiosk, eye: Laterality) -> Page {
         let view = View::WHOLE;
         sheet.page.items.push(Item::Picture { area: photo, picture, view, outlines: true });
     }
-    let verdict_height = (panel.size.height as i32 * 34 / 100).min(sheet.em(5.5));
+    let verdict_height = (panel.size.height as i32 * 40 / 100).min(sheet.em(5.5));
     let verdict_area = cut_top(&mut panel, verdict_height);
     cut_top(&mut panel, sheet.em(0.4));
     let attempt = fill(
@@ -84,13 +84,16 @@ fn findings(sheet: &mut Sheet<'_>, mut area: Rectangle, exam: &EyeExam) {
         Finding::Retake { reasons } | Finding::Ungradable { reasons } => {
             // Two are as many as a person acts on at once.
             let shown = reasons.len().clamp(1, 2) as i32;
-            let cells = grid(area, 1, shown);
+            let retake = matches!(exam.finding, Finding::Retake { .. });
+            let most = shown * sheet.em(if retake { 7.0 } else { 2.8 });
+            let height = (area.size.height as i32).min(most);
+            let cells = grid(cut_top(&mut area, height), 1, shown);
             for (mut cell, code) in cells.into_iter().zip(reasons) {
                 let (finding, advice) = quality_text(code);
-                let height = cell.size.height as i32 * 42 / 100;
+                let height = cell.size.height as i32 * if retake { 42 } else { 100 } / 100;
                 let above = cut_top(&mut cell, height.min(sheet.em(3.0)));
                 sheet.page.plain(above, sheet.words(finding), Style::BOLD);
-                if matches!(exam.finding, Finding::Retake { .. }) {
+                if retake {
                     let below = cut_top(&mut cell, sheet.em(5.0));
                     sheet.page.plain(below, sheet.words(advice), Style::TEXT.top());
                 }

@@ -133,7 +133,7 @@ super::table! {
     Export: "Exportar para USB",
     Exporting: "A exportar…",
     Exported: "{n} exportados",
-    ExportFailed: "Não exportado. Há uma memória USB?",
+    ExportFailed: "Não exportado. Há USB?",
     SendNow: "Enviar agora",
     Daylight: "Luz do dia",
     Dark: "Escuro",

@@ -3,7 +3,7 @@
 
 pub mod world;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use glaucoma_common::reading::Laterality::{self, Left, Right};
 use glaucoma_kiosk::model::{
@@ -58,6 +58,11 @@ pub fn kiosk(panel: Panel, language: Language, theme: Theme) -> Kiosk {
 
 /// A drawn retina: disc, cup and a few vessels, no photograph of anyone.
 pub fn picture(eye: Laterality) -> EyePicture {
+    static DRAWN: [OnceLock<EyePicture>; 2] = [const { OnceLock::new() }; 2];
+    DRAWN[eye as usize].get_or_init(|| draw_picture(eye)).clone()
+}
+
+fn draw_picture(eye: Laterality) -> EyePicture {
     let side = 320;
     let flip = |x: f32| if eye == Right { x } else { side as f32 - x };
     let (disc, cup) = ((flip(215.0), 155.0, 30.0), (flip(217.0), 156.0, 19.0));

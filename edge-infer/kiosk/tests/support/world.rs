@@ -21,8 +21,8 @@ pub struct FakeWorld {
     pub commands: Vec<Command>,
     /// How often saving fails before it works.
     pub failures: u32,
-    photographs: Vec<String>,
-    visits: u32,
+    pub photographs: Vec<String>,
+    pub visits: u32,
 }
 
 impl FakeWorld {
