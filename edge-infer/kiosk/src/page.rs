@@ -207,7 +207,7 @@ impl Page {
         let wide = inner.size.width as i32 >= 3 * height;
         if wide {
             cut_start(&mut inner, height / 6);
-            let side = (height * 6 / 10).min(self.panel.text() as i32 * 2);
+            let side = (height * 8 / 10).min(self.panel.text() as i32 * 2);
             let area = cut_start(&mut inner, side);
             self.sign(inset(area, side / 12), sign, paint);
             cut_start(&mut inner, side / 6);

@@ -57,31 +57,31 @@ const fn paint(ground: u32, ink: u32) -> Paint {
 }
 
 const DAYLIGHT: Palette = Palette {
-    page: paint(0xFF_FF_FF, 0x00_00_00),
-    muted: rgb(0x3C_44_4B),
-    line: rgb(0x6B_74_7C),
-    button: paint(0xE4_E9_EE, 0x00_00_00),
-    primary: paint(0x5B_2A_86, 0xFF_FF_FF),
-    focus: rgb(0xC2_18_5B),
-    header: paint(0x10_16_1C, 0xFF_FF_FF),
-    suspected: paint(0xA8_36_00, 0xFF_FF_FF),
-    not_suspected: paint(0x00_4B_9B, 0xFF_FF_FF),
-    retake: paint(0xF5_CE_32, 0x00_00_00),
-    ungradable: paint(0x2A_2A_2A, 0xFF_FF_FF),
+    page: paint(0xFFFFFF, 0x000000),
+    muted: rgb(0x3C444B),
+    line: rgb(0x6B747C),
+    button: paint(0xE4E9EE, 0x000000),
+    primary: paint(0x5B2A86, 0xFFFFFF),
+    focus: rgb(0xC2185B),
+    header: paint(0x10161C, 0xFFFFFF),
+    suspected: paint(0xA83600, 0xFFFFFF),
+    not_suspected: paint(0x004B9B, 0xFFFFFF),
+    retake: paint(0xF5CE32, 0x000000),
+    ungradable: paint(0x2A2A2A, 0xFFFFFF),
 };
 
 const DARK: Palette = Palette {
-    page: paint(0x0B_0F_13, 0xF3_F6_F8),
-    muted: rgb(0xB4_C0_CA),
-    line: rgb(0x6E_7B_87),
-    button: paint(0x26_30_39, 0xFF_FF_FF),
-    primary: paint(0xD9_B8_FF, 0x00_00_00),
-    focus: rgb(0xFF_6F_A8),
-    header: paint(0x00_00_00, 0xF3_F6_F8),
-    suspected: paint(0xA8_36_00, 0xFF_FF_FF),
-    not_suspected: paint(0x00_4F_A3, 0xFF_FF_FF),
-    retake: paint(0xF5_CE_32, 0x00_00_00),
-    ungradable: paint(0xD8_D8_D8, 0x00_00_00),
+    page: paint(0x0B0F13, 0xF3F6F8),
+    muted: rgb(0xB4C0CA),
+    line: rgb(0x6E7B87),
+    button: paint(0x263039, 0xFFFFFF),
+    primary: paint(0xD9B8FF, 0x000000),
+    focus: rgb(0xFF6FA8),
+    header: paint(0x000000, 0xF3F6F8),
+    suspected: paint(0xA83600, 0xFFFFFF),
+    not_suspected: paint(0x004FA3, 0xFFFFFF),
+    retake: paint(0xF5CE32, 0x000000),
+    ungradable: paint(0xD8D8D8, 0x000000),
 };
 
 impl Theme {
@@ -96,13 +96,13 @@ impl Theme {
 }
 
 /// Outline of the disc on the photograph.
-pub const DISC: Rgb888 = rgb(0x5A_E4_FF);
+pub const DISC: Rgb888 = rgb(0x5AE4FF);
 /// Outline of the cup, which is dashed.
-pub const CUP: Rgb888 = rgb(0xFF_FF_FF);
+pub const CUP: Rgb888 = rgb(0xFFFFFF);
 /// Cross on the fovea.
-pub const FOVEA: Rgb888 = rgb(0xFF_E0_4A);
+pub const FOVEA: Rgb888 = rgb(0xFFE04A);
 /// Dark edge that keeps outlines visible on a bright retina.
-pub const HALO: Rgb888 = rgb(0x06_12_1C);
+pub const HALO: Rgb888 = rgb(0x06121C);
 
 /// `over` laid on `under` with the given coverage from 0 to 1.
 #[must_use]

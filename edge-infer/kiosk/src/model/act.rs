@@ -216,7 +216,7 @@ impl Kiosk {
             (Screen::Photograph { .. }, Action::AskBreakOff) => self.screen = Screen::BreakOff,
             (Screen::BreakOff, Action::BreakOff) => return self.break_off(),
             (Screen::BreakOff, Action::GoOn) | (Screen::Result { .. }, Action::GoOn) => {
-                self.to_photograph();
+                self.open_photograph();
             }
             (&Screen::Result { eye }, Action::Retake) => self.screen = Screen::Photograph { eye },
             (&Screen::Result { eye }, Action::GiveUp) => visit.give_up(eye),
@@ -267,13 +267,13 @@ impl Kiosk {
             && let Some(visit) = &mut self.visit
         {
             visit.absent[eye as usize] ^= true;
-            self.to_photograph();
+            self.open_photograph();
         }
         Vec::new()
     }
 
     /// On to the eye that is still open, if any.
-    pub(super) fn to_photograph(&mut self) {
+    pub(super) fn open_photograph(&mut self) {
         if let Some(visit) = &self.visit {
             let eye = visit.next_open().unwrap_or(Laterality::Right);
             self.screen = Screen::Photograph { eye };
