@@ -1,0 +1,20 @@
+//! What a health worker sees and touches, as pure code.
+//!
+//! [`model`] is the day as a state machine, [`screens`] turns its state into a [`page::Page`], which is drawn on
+//! any embedded-graphics `DrawTarget` and asked what lies under a finger; [`display`] carries a frame to a
+//! display, [`input`] brings events, [`stage`] joins them, and [`replay`] plays a day from a script. What is
+//! outside (camera, model, journal, printer) is behind [`replay::World`].
+
+pub mod display;
+pub mod input;
+pub mod model;
+pub mod page;
+pub mod panel;
+pub mod picture;
+pub mod replay;
+pub mod screens;
+pub mod sign;
+pub mod stage;
+pub mod text;
+pub mod theme;
+pub mod words;

@@ -1,0 +1,430 @@
+//! The day as a state machine: events in, a new state and commands to the outside out. No files, no clock, no
+//! screen: time comes with the tick, and what is drawn is a function of this state.
+
+mod act;
+mod day;
+mod entry;
+mod outside;
+mod visit;
+
+use embedded_graphics::prelude::Point;
+use glaucoma_common::reading::Laterality;
+use glaucoma_records::visit::{EyeExam, Person, Uid, Visit};
+
+pub use act::Action;
+pub use day::{Day, Referred};
+pub use entry::{Draft, Editing, Field, LONGEST_ID, LONGEST_NAME, letters};
+pub use visit::{EyeState, OpenVisit, decide, other_eye, state_of};
+
+use crate::page::Page;
+use crate::panel::Panel;
+use crate::picture::{EyePicture, View};
+use crate::screens;
+use crate::theme::Theme;
+use crate::words::Language;
+
+/// What the programme has set up; fixed for the day.
+#[derive(Debug, Clone)]
+pub struct Setup {
+    /// The sites to choose from; never empty.
+    pub sites: Vec<String>,
+    /// The operators to choose from; never empty.
+    pub operators: Vec<String>,
+    /// Photographs of an eye that are graded *retake* before the eye counts as ungradable.
+    pub retakes: u32,
+    /// Seconds without a touch after which the PIN is asked for again.
+    pub lock_after_s: u64,
+}
+
+/// The device's four buttons.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Button {
+    /// To the thing before.
+    Up,
+    /// To the thing after.
+    Down,
+    /// Does what is in focus.
+    Ok,
+    /// Back.
+    Back,
+}
+
+/// One line of the check at the start: whether it is fine, and a short word on it (`63 GB`, `1.0.0`).
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Check {
+    /// Whether it is fine.
+    pub fine: bool,
+    /// A figure or name, the same in every language; may be empty.
+    pub detail: String,
+}
+
+/// The state of the device.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Status {
+    /// The model's file and its self-test.
+    pub model: Check,
+    /// Room and health of the storage.
+    pub storage: Check,
+    /// Whether the clock can be believed.
+    pub clock: Check,
+    /// Battery or mains.
+    pub power: Check,
+}
+
+/// What happens to the kiosk.
+#[derive(Debug, Clone)]
+pub enum Event {
+    /// A finger at this pixel of the panel.
+    Touch(Point),
+    /// A button.
+    Button(Button),
+    /// Time goes on: seconds since the start (never backwards), and the wall clock's hour and minute.
+    Tick {
+        /// Seconds since the program's start.
+        seconds: u64,
+        /// Local hour and minute.
+        clock: (u8, u8),
+    },
+    /// The state of the device, when it changes.
+    Status(Status),
+    /// The camera answers.
+    CameraOnline,
+    /// The camera is gone.
+    CameraOffline,
+    /// The PIN was right.
+    Unlocked,
+    /// The PIN was wrong; the next try counts after so many seconds.
+    PinRefused {
+        /// Seconds to wait; 0 for none.
+        wait_s: u64,
+    },
+    /// A number was scanned.
+    Scanned(String),
+    /// A number was made, as asked for.
+    NumberMade(String),
+    /// The visit asked for by [`Command::RegisterPerson`] is open.
+    VisitBegun {
+        /// Its identifier.
+        uid: Uid,
+        /// UTC in RFC 3339.
+        begun_at: String,
+    },
+    /// A photograph has come in.
+    PhotographTaken {
+        /// The outside's number for it.
+        photograph: u32,
+        /// Which eye its own file says it is.
+        eye: Option<Laterality>,
+    },
+    /// A photograph was examined.
+    ExamDone {
+        /// What came of it.
+        exam: Box<EyeExam>,
+        /// What to show of it.
+        picture: EyePicture,
+    },
+    /// A photograph could not be read or examined.
+    ExamFailed,
+    /// A visit is in the journal, durably.
+    Saved(Uid),
+    /// A visit could not be written.
+    SaveFailed(Uid),
+    /// The slip is printed.
+    PrintDone,
+    /// The slip could not be printed.
+    PrintFailed,
+    /// So many visits are on the USB stick.
+    ExportDone(u32),
+    /// Nothing could be exported.
+    ExportFailed,
+    /// So many records wait to be sent.
+    Delivered {
+        /// Still to be sent.
+        waiting: u32,
+    },
+    /// What the journal already holds of this day, after a restart; replaces the day's counts.
+    DaySoFar(Vec<Visit>),
+}
+
+/// What the kiosk asks of the outside.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Command {
+    /// Check the PIN; answered by [`Event::Unlocked`] or [`Event::PinRefused`].
+    UnlockPin {
+        /// The site.
+        site: String,
+        /// The operator.
+        operator: String,
+        /// The digits.
+        pin: String,
+    },
+    /// Make a number for a person who has none; answered by [`Event::NumberMade`].
+    MakeNumber,
+    /// Open a visit; answered by [`Event::VisitBegun`].
+    RegisterPerson(Person),
+    /// Examine a photograph; answered by [`Event::ExamDone`] or [`Event::ExamFailed`].
+    BeginExam {
+        /// The outside's number for it.
+        photograph: u32,
+        /// Which eye the operator says it is.
+        eye: Laterality,
+        /// How often this eye is photographed with this one, from 1.
+        attempt: u32,
+    },
+    /// The operator was asked which eye it is, because the picture looked like the other one, and answered.
+    EyeConfirmed {
+        /// The exam.
+        exam: Uid,
+        /// What the operator said first.
+        said: Laterality,
+        /// What holds.
+        holds: Laterality,
+    },
+    /// A photograph stays without a person: the operator left it out.
+    LeaveOut {
+        /// The outside's number for it.
+        photograph: u32,
+    },
+    /// Write the visit; answered by [`Event::Saved`] or [`Event::SaveFailed`]. Without a decision it was broken
+    /// off.
+    SaveVisit(Box<Visit>),
+    /// Print the slip of the visit; answered by [`Event::PrintDone`] or [`Event::PrintFailed`].
+    PrintSlip(Box<Visit>),
+    /// Export the day to a USB stick.
+    ExportUsb,
+    /// Send what waits, if there is a network.
+    Sync,
+    /// The operator has locked the device.
+    Lock,
+}
+
+/// How something asked of the outside stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Errand {
+    /// Not asked for.
+    Idle,
+    /// Under way.
+    Asked,
+    /// Done; a count where there is one.
+    Done(u32),
+    /// Failed.
+    Failed,
+}
+
+/// The screen that is open, with what belongs to it alone.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Screen {
+    /// Site, operator and the state of the device.
+    Start,
+    /// The PIN.
+    Pin {
+        /// Digits so far.
+        pin: String,
+        /// Whether it is being checked.
+        checking: bool,
+        /// Whether the last one was wrong, and until when no other counts.
+        refused: Option<u64>,
+    },
+    /// The day.
+    Home,
+    /// A new person; a keyboard where a field is being edited.
+    Register {
+        /// What is known so far.
+        draft: Draft,
+        /// The field under the keyboard.
+        editing: Option<Editing>,
+        /// Whether the visit is being opened.
+        opening: bool,
+    },
+    /// Waiting for a photograph of this eye.
+    Photograph {
+        /// Which.
+        eye: Laterality,
+    },
+    /// Whether to break the visit off.
+    BreakOff,
+    /// What came of the last photograph of this eye.
+    Result {
+        /// Which.
+        eye: Laterality,
+    },
+    /// The photograph alone, to be looked at closely.
+    Closer {
+        /// Of which eye.
+        eye: Laterality,
+        /// What part.
+        view: View,
+        /// Whether outlines are drawn.
+        outlines: bool,
+    },
+    /// The picture looks like the other eye.
+    WrongEye {
+        /// The exam in question.
+        exam: Box<EyeExam>,
+    },
+    /// What to do.
+    Decision,
+    /// The slip.
+    Slip,
+    /// The day in numbers.
+    Summary,
+    /// Language and theme; then back to where it was opened.
+    Settings {
+        /// Where that was.
+        from: Box<Screen>,
+    },
+}
+
+/// The whole state.
+#[derive(Debug, Clone)]
+pub struct Kiosk {
+    /// The panel.
+    pub panel: Panel,
+    /// What is set up.
+    pub setup: Setup,
+    /// The language of the screens.
+    pub language: Language,
+    /// Their colours.
+    pub theme: Theme,
+    /// The open screen.
+    pub screen: Screen,
+    /// The screen to go on with when the PIN is given again.
+    pub locked: Option<Box<Screen>>,
+    /// The button in focus among the page's; `None`: the page's own first choice.
+    pub focus: Option<usize>,
+    /// Whether the focus is shown: the last input came from the buttons.
+    pub ring: bool,
+    /// Index into the sites.
+    pub site: usize,
+    /// Index into the operators.
+    pub operator: usize,
+    /// The state of the device.
+    pub status: Status,
+    /// Whether the camera answers.
+    pub camera: bool,
+    /// Seconds since the start.
+    pub seconds: u64,
+    /// Hour and minute.
+    pub clock: (u8, u8),
+    /// Records that wait to be sent.
+    pub waiting: u32,
+    /// The open visit.
+    pub visit: Option<OpenVisit>,
+    /// Photographs that came when none was asked for, oldest first, with the eye their files name.
+    pub unasked: Vec<(u32, Option<Laterality>)>,
+    /// The day so far.
+    pub day: Day,
+    /// How printing stands.
+    pub printing: Errand,
+    /// How the export stands.
+    pub export: Errand,
+    last_input: u64,
+}
+
+impl Kiosk {
+    /// The state at power-on.
+    #[must_use]
+    pub fn new(panel: Panel, setup: Setup, language: Language, theme: Theme) -> Self {
+        Self {
+            panel,
+            setup,
+            language,
+            theme,
+            screen: Screen::Start,
+            locked: None,
+            focus: None,
+            ring: false,
+            site: 0,
+            operator: 0,
+            status: Status::default(),
+            camera: false,
+            seconds: 0,
+            clock: (0, 0),
+            waiting: 0,
+            visit: None,
+            unasked: Vec::new(),
+            day: Day::default(),
+            printing: Errand::Idle,
+            export: Errand::Idle,
+            last_input: 0,
+        }
+    }
+
+    /// What is on the screen.
+    #[must_use]
+    pub fn page(&self) -> Page {
+        screens::page(self)
+    }
+
+    /// Takes one event in; what the outside is to do comes back, in order.
+    pub fn handle(&mut self, event: Event) -> Vec<Command> {
+        let before = std::mem::discriminant(&self.screen);
+        let commands = match event {
+            Event::Touch(at) => {
+                self.woken(false);
+                self.touched(at)
+            }
+            Event::Button(button) => {
+                self.woken(true);
+                self.pressed(button)
+            }
+            Event::Tick { seconds, clock } => {
+                self.seconds = self.seconds.max(seconds);
+                self.clock = clock;
+                self.lock_when_left()
+            }
+            outside => self.outside(outside),
+        };
+        if std::mem::discriminant(&self.screen) != before {
+            self.focus = None;
+        }
+        commands
+    }
+
+    fn woken(&mut self, ring: bool) {
+        self.last_input = self.seconds;
+        self.ring = ring;
+    }
+
+    fn touched(&mut self, at: Point) -> Vec<Command> {
+        let page = self.page();
+        if let Some(action) = page.hit(at) {
+            return self.act(action);
+        }
+        if let (Screen::Closer { view, .. }, Some(place)) = (&mut self.screen, page.hit_picture(at))
+        {
+            view.center = place;
+        }
+        Vec::new()
+    }
+
+    fn pressed(&mut self, button: Button) -> Vec<Command> {
+        let page = self.page();
+        let count = page.buttons().count();
+        let focus = page.focused(self.focus);
+        match button {
+            Button::Up if count > 0 => self.focus = Some((focus + count - 1) % count),
+            Button::Down if count > 0 => self.focus = Some((focus + 1) % count),
+            Button::Ok => {
+                // The focus stays where it is while a screen is worked on, on a keyboard above all.
+                self.focus = Some(focus);
+                if let Some(action) = page.buttons().nth(focus).map(|button| button.action) {
+                    return self.act(action);
+                }
+            }
+            Button::Back => {
+                if let Some(action) = page.back {
+                    return self.act(action);
+                }
+            }
+            Button::Up | Button::Down => {}
+        }
+        Vec::new()
+    }
+
+    fn lock_when_left(&mut self) -> Vec<Command> {
+        let left = self.seconds.saturating_sub(self.last_input) >= self.setup.lock_after_s;
+        let open = !matches!(self.screen, Screen::Start | Screen::Pin { .. });
+        if left && open { self.lock() } else { Vec::new() }
+    }
+}

@@ -1,0 +1,147 @@
+//! What comes from the outside: answers, photographs, the state of the device.
+
+use glaucoma_common::reading::Laterality;
+use glaucoma_records::visit::{EyeExam, Uid};
+
+use super::entry::Editing;
+use super::visit::OpenVisit;
+use super::{Command, Day, Errand, Event, Kiosk, Screen};
+use crate::picture::EyePicture;
+
+impl Kiosk {
+    pub(super) fn outside(&mut self, event: Event) -> Vec<Command> {
+        match event {
+            Event::Status(status) => self.status = status,
+            Event::CameraOnline => self.camera = true,
+            Event::CameraOffline => self.camera = false,
+            Event::Unlocked => self.unlocked(),
+            Event::PinRefused { wait_s } => {
+                if let Screen::Pin { checking, refused, .. } = &mut self.screen {
+                    *checking = false;
+                    *refused = Some(self.seconds + wait_s);
+                }
+            }
+            Event::Scanned(id) | Event::NumberMade(id) => {
+                if let Screen::Register { draft, editing, opening: false } = &mut self.screen {
+                    draft.set_id(&id);
+                    // The page leads on now.
+                    self.focus = None;
+                    *editing = editing.filter(|at: &Editing| at.field != super::Field::Id);
+                }
+            }
+            Event::VisitBegun { uid, begun_at } => self.visit_begun(uid, begun_at),
+            Event::PhotographTaken { photograph, eye } => return self.photograph(photograph, eye),
+            Event::ExamDone { exam, picture } => self.exam_done(*exam, picture),
+            Event::ExamFailed => {
+                if let Some(visit) = &mut self.visit {
+                    visit.unreadable = visit.examining.take().is_some();
+                }
+            }
+            Event::Saved(uid) => self.saved(&uid, true),
+            Event::SaveFailed(uid) => self.saved(&uid, false),
+            Event::PrintDone => self.printing = Errand::Done(1),
+            Event::PrintFailed => self.printing = Errand::Failed,
+            Event::ExportDone(count) => self.export = Errand::Done(count),
+            Event::ExportFailed => self.export = Errand::Failed,
+            Event::Delivered { waiting } => self.waiting = waiting,
+            Event::DaySoFar(visits) => {
+                self.day = Day::default();
+                visits.iter().for_each(|visit| self.day.count(visit));
+            }
+            Event::Touch(_) | Event::Button(_) | Event::Tick { .. } => {}
+        }
+        Vec::new()
+    }
+
+    fn unlocked(&mut self) {
+        if let Screen::Pin { checking: true, .. } = self.screen {
+            self.screen = self.locked.take().map_or(Screen::Home, |open| *open);
+            // Another operator may go on with the visit, who then answers for it.
+            let (site, operator) = (self.site().to_owned(), self.operator().to_owned());
+            if let Some(open) = &mut self.visit
+                && open.visit.decision.is_none()
+            {
+                (open.visit.site, open.visit.operator) = (site, operator);
+            }
+        }
+    }
+
+    fn visit_begun(&mut self, uid: Uid, begun_at: String) {
+        let (site, operator) = (self.site().to_owned(), self.operator().to_owned());
+        // The answer may come while the device is locked.
+        let screen = match self.locked.as_deref_mut() {
+            Some(locked) => locked,
+            None => &mut self.screen,
+        };
+        if let Screen::Register { draft, opening: true, .. } = screen
+            && let Some(person) = draft.person()
+        {
+            *screen = Screen::Photograph { eye: Laterality::Right };
+            self.visit = Some(OpenVisit::new(uid, person, &site, &operator, begun_at));
+        }
+    }
+
+    /// A photograph belongs to the eye asked for only while one is being waited for; else it waits itself. One
+    /// whose file names the other eye is not taken either: the operator decides.
+    fn photograph(&mut self, photograph: u32, eye: Option<Laterality>) -> Vec<Command> {
+        let free = self.visit.as_ref().is_some_and(|visit| visit.examining.is_none());
+        match self.screen {
+            Screen::Photograph { eye: asked }
+                if free && self.unasked.is_empty() && eye.is_none_or(|eye| eye == asked) =>
+            {
+                self.begin_exam(photograph, asked)
+            }
+            _ => {
+                self.unasked.push((photograph, eye));
+                Vec::new()
+            }
+        }
+    }
+
+    pub(super) fn begin_exam(&mut self, photograph: u32, eye: Laterality) -> Vec<Command> {
+        let Some(visit) = &mut self.visit else { return Vec::new() };
+        visit.examining = Some(self.seconds);
+        visit.unreadable = false;
+        vec![Command::BeginExam { photograph, eye, attempt: visit.attempts(eye) + 1 }]
+    }
+
+    fn exam_done(&mut self, exam: EyeExam, picture: EyePicture) {
+        let Some(visit) = &mut self.visit else { return };
+        if visit.examining.take().is_none() {
+            return;
+        }
+        if exam.eye_seen.is_some_and(|seen| seen != exam.eye) {
+            visit.pictures[exam.eye as usize] = Some(picture);
+            self.show(Screen::WrongEye { exam: Box::new(exam) });
+        } else {
+            self.take_exam(exam, Some(picture));
+        }
+    }
+
+    pub(super) fn take_exam(&mut self, exam: EyeExam, picture: Option<EyePicture>) {
+        let eye = exam.eye;
+        if let Some(visit) = &mut self.visit {
+            visit.add(exam, picture, self.setup.retakes);
+            self.show(Screen::Result { eye });
+        }
+    }
+
+    /// Opens a screen, after the PIN where the device is locked.
+    fn show(&mut self, screen: Screen) {
+        match self.locked.as_deref_mut() {
+            Some(locked) => *locked = screen,
+            None => self.screen = screen,
+        }
+    }
+
+    fn saved(&mut self, uid: &Uid, done: bool) {
+        if let Some(open) = &mut self.visit
+            && open.visit.uid == *uid
+        {
+            open.saved = Some(done);
+            if done {
+                self.day.count(&open.visit);
+            }
+        }
+    }
+}

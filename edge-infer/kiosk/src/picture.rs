@@ -1,0 +1,249 @@
+//! The photograph of an eye with its outlines, and what part of it is looked at.
+
+use std::sync::Arc;
+
+use embedded_graphics::pixelcolor::Rgb888;
+use embedded_graphics::prelude::*;
+use embedded_graphics::primitives::Rectangle;
+use image::RgbImage;
+
+use crate::theme::{self, blend};
+
+/// A photograph with its outlines in its own pixels, from the top left.
+#[derive(Clone)]
+pub struct EyePicture {
+    /// The photograph, reduced to what a screen can show.
+    pub pixels: Arc<RgbImage>,
+    /// Closed outline of the disc; empty where none was found.
+    pub disc: Vec<(f32, f32)>,
+    /// Closed outline of the cup; empty where none was found.
+    pub cup: Vec<(f32, f32)>,
+    /// The fovea.
+    pub fovea: Option<(f32, f32)>,
+}
+
+impl std::fmt::Debug for EyePicture {
+    /// The size only: pixels and positions of an eye do not belong into a log.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "EyePicture({}x{})", self.pixels.width(), self.pixels.height())
+    }
+}
+
+/// What part of a picture is looked at.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct View {
+    /// Magnification over the size at which the whole picture fits, in steps of 1.5; 0 to 5.
+    pub step: u8,
+    /// The point in the middle, shares of the picture's width and height, 0 to 1.
+    pub center: (f32, f32),
+}
+
+impl View {
+    /// All of it.
+    pub const WHOLE: Self = Self { step: 0, center: (0.5, 0.5) };
+    const STEPS: u8 = 5;
+
+    /// The disc, enlarged, where there is one.
+    #[must_use]
+    pub fn on_disc(picture: &EyePicture) -> Self {
+        if picture.disc.is_empty() {
+            return Self::WHOLE;
+        }
+        let (width, height) = picture.pixels.dimensions();
+        let count = picture.disc.len() as f32;
+        let (x, y) = picture.disc.iter().fold((0.0, 0.0), |sum, at| (sum.0 + at.0, sum.1 + at.1));
+        Self { step: 3, center: (x / count / width as f32, y / count / height as f32) }
+    }
+
+    /// One step closer.
+    pub fn zoom_in(&mut self) {
+        self.step = (self.step + 1).min(Self::STEPS);
+    }
+
+    /// One step back.
+    pub fn zoom_out(&mut self) {
+        self.step = self.step.saturating_sub(1);
+    }
+
+    /// A quarter of what is seen to the side (`x` 1 to the right, `y` 1 down).
+    pub fn pan(&mut self, x: i8, y: i8) {
+        let quarter = 0.25 / self.magnification();
+        self.center.0 = (self.center.0 + f32::from(x) * quarter).clamp(0.0, 1.0);
+        self.center.1 = (self.center.1 + f32::from(y) * quarter).clamp(0.0, 1.0);
+    }
+
+    fn magnification(self) -> f32 {
+        1.5f32.powi(i32::from(self.step))
+    }
+}
+
+/// How picture pixels lie in an area of the screen.
+#[derive(Debug, Clone, Copy)]
+struct Placement {
+    middle: (f32, f32),
+    center: (f32, f32),
+    /// Screen pixels a picture pixel.
+    scale: f32,
+}
+
+impl Placement {
+    fn new(picture: &EyePicture, view: View, area: Rectangle) -> Self {
+        let (width, height) = picture.pixels.dimensions();
+        let (width, height) = (width.max(1) as f32, height.max(1) as f32);
+        let (across, down) = (area.size.width as f32, area.size.height as f32);
+        let scale = (across / width).min(down / height) * view.magnification();
+        // Never further than the picture's edge, so that none of the area is wasted.
+        let inside = |center: f32, seen: f32| {
+            let half = (seen / 2.0).min(0.5);
+            center.clamp(half, 1.0 - half)
+        };
+        let center = (
+            inside(view.center.0, across / (scale * width)) * width,
+            inside(view.center.1, down / (scale * height)) * height,
+        );
+        let corner = area.top_left;
+        let middle = (corner.x as f32 + across / 2.0, corner.y as f32 + down / 2.0);
+        Self { middle, center, scale }
+    }
+
+    fn to_picture(self, at: Point) -> (f32, f32) {
+        (
+            (at.x as f32 + 0.5 - self.middle.0) / self.scale + self.center.0,
+            (at.y as f32 + 0.5 - self.middle.1) / self.scale + self.center.1,
+        )
+    }
+
+    fn to_screen(self, at: (f32, f32)) -> (f32, f32) {
+        (
+            (at.0 - self.center.0) * self.scale + self.middle.0,
+            (at.1 - self.center.1) * self.scale + self.middle.1,
+        )
+    }
+}
+
+/// The point of the picture under a pixel of the screen, as shares of its size.
+#[must_use]
+pub fn share_at(picture: &EyePicture, view: View, area: Rectangle, at: Point) -> (f32, f32) {
+    let (x, y) = Placement::new(picture, view, area).to_picture(at);
+    let (width, height) = picture.pixels.dimensions();
+    ((x / width.max(1) as f32).clamp(0.0, 1.0), (y / height.max(1) as f32).clamp(0.0, 1.0))
+}
+
+/// Draws the picture into the area, with its outlines where wanted: the disc whole, the cup dashed, a cross on
+/// the fovea, all with a dark edge. `width` is that of a line in pixels.
+///
+/// # Errors
+/// The target's own.
+pub fn draw<D>(
+    picture: &EyePicture,
+    view: View,
+    outlines: bool,
+    area: Rectangle,
+    width: f32,
+    target: &mut D,
+) -> Result<(), D::Error>
+where
+    D: DrawTarget<Color = Rgb888>,
+{
+    let place = Placement::new(picture, view, area);
+    let mut canvas: Vec<Rgb888> = area.points().map(|at| sample(picture, place, at)).collect();
+    if outlines {
+        let mut pen = Pen { canvas: &mut canvas, area, width };
+        let on_screen =
+            |outline: &[(f32, f32)]| outline.iter().map(|&at| place.to_screen(at)).collect();
+        pen.outline(on_screen(&picture.disc), theme::DISC, false);
+        pen.outline(on_screen(&picture.cup), theme::CUP, true);
+        if let Some(fovea) = picture.fovea {
+            let ((x, y), arm) = (place.to_screen(fovea), 5.0 * width);
+            for color in [None, Some(theme::FOVEA)] {
+                pen.line((x - arm, y), (x + arm, y), color);
+                pen.line((x, y - arm), (x, y + arm), color);
+            }
+        }
+    }
+    target.fill_contiguous(&area, canvas)
+}
+
+/// The picture's colour under a pixel of the screen, between its four neighbours; averaged where the picture
+/// is finer than the screen; black outside.
+fn sample(picture: &EyePicture, place: Placement, at: Point) -> Rgb888 {
+    let (x, y) = place.to_picture(at);
+    let (width, height) = picture.pixels.dimensions();
+    if x < 0.0 || y < 0.0 || x >= width as f32 || y >= height as f32 {
+        return Rgb888::BLACK;
+    }
+    let reach = (1.0 / place.scale).max(1.0);
+    let steps = (reach.ceil() as i32).min(4);
+    let mut sum = [0.0f32; 3];
+    for i in 0..steps * steps {
+        let offset = |step: i32| ((step as f32 + 0.5) / steps as f32 - 0.5) * reach;
+        let color = between(&picture.pixels, x + offset(i % steps), y + offset(i / steps));
+        (0..3).for_each(|channel| sum[channel] += color[channel]);
+    }
+    let [r, g, b] = sum.map(|sum| (sum / (steps * steps) as f32).round() as u8);
+    Rgb888::new(r, g, b)
+}
+
+fn between(pixels: &RgbImage, x: f32, y: f32) -> [f32; 3] {
+    let (x, y) = (x - 0.5, y - 0.5);
+    let (right, bottom) = (pixels.width() as i32 - 1, pixels.height() as i32 - 1);
+    let at = |dx: i32, dy: i32| {
+        let x = (x.floor() as i32 + dx).clamp(0, right) as u32;
+        let y = (y.floor() as i32 + dy).clamp(0, bottom) as u32;
+        pixels.get_pixel(x, y).0
+    };
+    let (across, down) = (x - x.floor(), y - y.floor());
+    let corners = [at(0, 0), at(1, 0), at(0, 1), at(1, 1)];
+    std::array::from_fn(|channel| {
+        let [a, b, c, d] = corners.map(|corner| f32::from(corner[channel]));
+        (a * (1.0 - across) + b * across) * (1.0 - down) + (c * (1.0 - across) + d * across) * down
+    })
+}
+
+/// Draws lines with soft edges on the copy of the picture.
+struct Pen<'a> {
+    canvas: &'a mut [Rgb888],
+    area: Rectangle,
+    width: f32,
+}
+
+impl Pen<'_> {
+    fn outline(&mut self, points: Vec<(f32, f32)>, color: Rgb888, dashed: bool) {
+        for layer in [None, Some(color)] {
+            let mut along = 0.0f32;
+            for (index, &from) in points.iter().enumerate() {
+                let to = points[(index + 1) % points.len()];
+                let dash = 5.0 * self.width;
+                if !dashed || (along / dash) as i32 % 2 == 0 {
+                    self.line(from, to, layer);
+                }
+                along += (to.0 - from.0).hypot(to.1 - from.1);
+            }
+        }
+    }
+
+    /// A line in `color`, or its dark edge.
+    fn line(&mut self, from: (f32, f32), to: (f32, f32), color: Option<Rgb888>) {
+        let half = if color.is_some() { self.width / 2.0 } else { self.width };
+        let corner = self.area.top_left;
+        let size = self.area.size;
+        let range = |a: f32, b: f32, origin: i32, length: u32| {
+            let low = (a.min(b) - half - 1.0) as i32 - origin;
+            let high = (a.max(b) + half + 1.0) as i32 - origin;
+            low.clamp(0, length as i32)..high.clamp(-1, length as i32 - 1) + 1
+        };
+        let (dx, dy) = (to.0 - from.0, to.1 - from.1);
+        let squared = (dx * dx + dy * dy).max(1e-6);
+        for y in range(from.1, to.1, corner.y, size.height) {
+            for x in range(from.0, to.0, corner.x, size.width) {
+                let at = ((x + corner.x) as f32 + 0.5, (y + corner.y) as f32 + 0.5);
+                let along = ((at.0 - from.0) * dx + (at.1 - from.1) * dy) / squared;
+                let along = along.clamp(0.0, 1.0);
+                let away = (at.0 - from.0 - along * dx).hypot(at.1 - from.1 - along * dy);
+                let coverage = (half + 0.5 - away).clamp(0.0, 1.0);
+                let pixel = &mut self.canvas[(y * size.width as i32 + x) as usize];
+                *pixel = blend(*pixel, color.unwrap_or(theme::HALO), coverage);
+            }
+        }
+    }
+}

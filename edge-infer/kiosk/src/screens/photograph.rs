@@ -1,0 +1,154 @@
+//! Which eye is to be photographed, and what the camera and the examination are doing.
+
+use embedded_graphics::primitives::Rectangle;
+use glaucoma_common::reading::Laterality;
+
+use crate::model::{Action, EyeState, Kiosk, OpenVisit};
+use crate::page::{Face, Kind, Page, Style};
+use crate::panel::{
+    cut_bottom, cut_start, cut_top, grid, inset, share_bottom, share_start, share_top,
+};
+use crate::screens::{Sheet, eye_key};
+use crate::sign::Sign;
+use crate::words::Key;
+
+/// Seconds after which an examination takes longer than usual.
+const LONG_S: u64 = 30;
+
+pub fn photograph(kiosk: &Kiosk, eye: Laterality) -> Page {
+    let mut sheet = Sheet::new(kiosk, kiosk.language.text(Key::PhotographTitle));
+    let Some(visit) = &kiosk.visit else { return sheet.done(None) };
+    let taking_long = |since: u64| kiosk.seconds.saturating_sub(since) >= LONG_S;
+    let may_leave = visit.examining.is_none_or(taking_long);
+    let decided = visit.examining.is_none() && visit.decision().is_some();
+    let [break_off, absent, present, decision] =
+        [Key::BreakOff, Key::EyeAbsent, Key::EyePresent, Key::Decision].map(|key| sheet.words(key));
+    let mut buttons = Vec::new();
+    if may_leave {
+        buttons.push((Face::words(break_off).with(Sign::Back), Action::AskBreakOff));
+    }
+    if kiosk.may_be_absent(eye) {
+        let gone = visit.eye(eye) == EyeState::Absent;
+        buttons.push((Face::words(if gone { present } else { absent }), Action::Absent));
+    }
+    if decided {
+        buttons.push((Face::words(decision).with(Sign::Next).primary(), Action::Decide));
+    }
+    sheet.footer(&buttons);
+    sheet.margin();
+    let mut body = sheet.body;
+    let height = body.size.height as i32;
+    let person = cut_top(&mut body, sheet.em(1.5));
+    sheet.page.plain(person, visit.visit.person.id.as_str(), Style::TEXT.typed());
+    let status_height = (height * 30 / 100).max(kiosk.panel.touch()).min(sheet.em(7.0));
+    let status_area = cut_bottom(&mut body, status_height);
+    let now = cut_top(&mut body, (height * 20 / 100).min(sheet.em(4.0)));
+    let words = match eye {
+        _ if decided => Key::BothDone,
+        Laterality::Right => Key::PhotographRight,
+        Laterality::Left => Key::PhotographLeft,
+    };
+    sheet.page.plain(now, sheet.words(words), Style::TITLE);
+    // The eyes as they stand in the face that is looked at: the right one on the left.
+    let cards_height = (body.size.height as i32).min(sheet.em(8.0));
+    let cards = inset(cut_top(&mut body, cards_height), 2);
+    let cells = grid(cards, 2, 1);
+    let begin = sheet.page.items.len();
+    for (cell, side) in cells.into_iter().zip([Laterality::Right, Laterality::Left]) {
+        card(&mut sheet, inset(cell, 2), visit, side, side == eye);
+    }
+    let added = sheet.page.items.split_off(begin);
+    sheet.page.unmirrored(cards, |page| page.items.extend(added));
+    status(&mut sheet, status_area, visit);
+    sheet.done(may_leave.then_some(Action::AskBreakOff))
+}
+
+fn card(sheet: &mut Sheet<'_>, area: Rectangle, visit: &OpenVisit, eye: Laterality, chosen: bool) {
+    let palette = sheet.page.palette;
+    let (sign, word) = match visit.eye(eye) {
+        EyeState::Open => (Sign::Eye, Key::NotYet),
+        EyeState::Absent => (Sign::Minus, Key::EyeAbsent),
+        EyeState::Suspected(_) => (Sign::Warning, Key::Suspected),
+        EyeState::NotSuspected(_) => (Sign::Tick, Key::NotSuspected),
+        EyeState::Ungradable(_) => (Sign::Stop, Key::Ungradable),
+    };
+    let face = Face { kind: if chosen { Kind::Primary } else { Kind::Plain }, ..Face::words("") };
+    let paint = if chosen { palette.primary } else { palette.button };
+    if visit.examining.is_none() {
+        sheet.page.button(area, face.chosen(chosen), Action::Choose(eye));
+    } else {
+        sheet.page.fill(inset(area, 2), paint.ground, 6);
+    }
+    let mut inner = inset(area, sheet.em(0.5));
+    let side = (inner.size.height as i32).min(inner.size.width as i32 / 3).min(sheet.em(4.0));
+    let sign_area = cut_start(&mut inner, side);
+    sheet.page.sign(sign_area, sign, paint);
+    cut_start(&mut inner, sheet.em(0.5));
+    let name = share_top(&mut inner, 42);
+    sheet.page.text(name, sheet.words(eye_key(eye)), Style::BOLD.times(1.15), paint);
+    sheet.page.text(inner, sheet.words(word), Style::TEXT, paint);
+}
+
+fn status(sheet: &mut Sheet<'_>, area: Rectangle, visit: &OpenVisit) {
+    let kiosk = sheet.kiosk;
+    let palette = sheet.page.palette;
+    let two = |sheet: &mut Sheet<'_>, sign: Sign, first: Key, second: Option<Key>| {
+        let mut area = inset(area, 2);
+        let height = (area.size.height as i32).min(sheet.em(4.6));
+        let mut area = cut_top(&mut area, height);
+        let side = height.min(sheet.em(2.6));
+        let sign_area = cut_start(&mut area, side);
+        sheet.page.sign(sign_area, sign, palette.page);
+        cut_start(&mut area, sheet.em(0.5));
+        if let Some(second) = second {
+            let below = share_bottom(&mut area, 55);
+            sheet.page.plain(below, sheet.words(second), Style::TEXT);
+        }
+        sheet.page.plain(area, sheet.words(first), Style::BOLD);
+    };
+    if let Some(since) = visit.examining {
+        let long = kiosk.seconds.saturating_sub(since) >= LONG_S;
+        two(sheet, Sign::Wait, Key::Examining, long.then_some(Key::ExaminingLong));
+    } else if let Some((_, tag)) = kiosk.unasked.first() {
+        let mut area = area;
+        let notice = share_start(&mut area, 34);
+        let waits = sheet.words(Key::PhotographWaits);
+        let text = match tag {
+            Some(eye) => format!("{waits} ({})", sheet.words(eye_key(*eye))),
+            None => waits.to_owned(),
+        };
+        sheet.page.plain(inset(notice, 2), text, Style::BOLD);
+        let cells = grid(area, 2, 1);
+        let [use_it, leave] = [Key::UsePhotograph, Key::LeaveOut].map(|key| sheet.words(key));
+        sheet.page.button(cells[0], Face::words(use_it), Action::UseUnasked);
+        sheet.page.button(cells[1], Face::words(leave), Action::LeaveOutUnasked);
+    } else if visit.unreadable {
+        two(sheet, Sign::Again, Key::ExamFailed, None);
+    } else if !kiosk.camera {
+        sheet.page.fill(area, palette.retake.ground, 6);
+        let page_paint = palette.retake;
+        let mut inner = inset(area, sheet.em(0.3));
+        let side = (inner.size.height as i32).min(sheet.em(2.6));
+        let sign_area = cut_start(&mut inner, side);
+        sheet.page.sign(sign_area, Sign::Stop, page_paint);
+        cut_start(&mut inner, sheet.em(0.5));
+        let below = share_bottom(&mut inner, 58);
+        sheet.page.text(below, sheet.words(Key::CameraAdvice), Style::TEXT, page_paint);
+        sheet.page.text(inner, sheet.words(Key::CameraOffline), Style::BOLD, page_paint);
+    } else if visit.next_open().is_some() {
+        two(sheet, Sign::Camera, Key::CameraReady, Some(Key::WaitingPhotograph));
+    }
+}
+
+pub fn break_off(kiosk: &Kiosk) -> Page {
+    let mut sheet = Sheet::new(kiosk, kiosk.language.text(Key::BreakOff));
+    let [go_on, break_off] = [Key::GoOn, Key::BreakOff].map(|key| sheet.words(key));
+    sheet.footer(&[
+        (Face::words(break_off), Action::BreakOff),
+        (Face::words(go_on).primary(), Action::GoOn),
+    ]);
+    sheet.margin();
+    let body = sheet.body;
+    sheet.page.plain(body, sheet.words(Key::BreakOffQuestion), Style::TITLE.centered());
+    sheet.done(Some(Action::GoOn))
+}
