@@ -7,6 +7,7 @@ pub mod bundle;
 pub mod cli;
 pub mod display;
 pub mod exam;
+pub mod kiosk;
 pub mod quality;
 pub mod report;
 pub mod screen;

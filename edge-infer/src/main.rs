@@ -16,6 +16,8 @@ fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Screen(args) => cli::screen::run(&args),
         Command::Bench(args) => cli::bench::run(&args, started),
+        Command::Kiosk(args) => cli::kiosk::run(&args),
+        Command::Journal(args) => cli::journal::run(&args),
     };
     match done {
         Ok(Completion::Whole) => ExitCode::SUCCESS,

@@ -11,12 +11,13 @@ use embedded_graphics::prelude::*;
 use glaucoma_common::reading::Laterality::{self, Left, Right};
 use glaucoma_kiosk::display::PngDir;
 use glaucoma_kiosk::input::script;
-use glaucoma_kiosk::model::{Action, Button, Command, Event, Kiosk, Screen, decide};
+use glaucoma_kiosk::model::{Action, Button, Command, Event, Kiosk, Screen};
 use glaucoma_kiosk::panel::Panel;
 use glaucoma_kiosk::replay::replay;
 use glaucoma_kiosk::stage::Stage;
 use glaucoma_kiosk::theme::Theme;
 use glaucoma_kiosk::words::{Key, Language};
+use glaucoma_records::decide::EyeState;
 use glaucoma_records::visit::{Decision, EyeExam, Finding, Uid};
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
@@ -138,26 +139,6 @@ fn a_device_left_alone_asks_for_the_pin_and_goes_on_where_it_was() {
     assert_eq!(kiosk.screen, Screen::Result { eye: Right });
 }
 
-#[test]
-fn decisions_follow_from_every_pair_of_eyes() {
-    let clear = support::exam(Right, support::graded(0.49));
-    let at = support::exam(Left, support::graded(0.5));
-    let nothing = support::exam(Left, support::graded(f64::NAN));
-    use glaucoma_kiosk::model::{EyeState, state_of};
-    assert_eq!(decide(state_of(&clear), EyeState::Absent), Some(Decision::NotSuspected));
-    assert_eq!(decide(state_of(&clear), state_of(&clear)), Some(Decision::NotSuspected));
-    assert_eq!(decide(EyeState::Absent, EyeState::Absent), None);
-    assert_eq!(decide(state_of(&clear), EyeState::Open), None);
-    for left in [&at, &nothing] {
-        let reasons = support::reasons(&["suspected_left"]);
-        let expected = Some(Decision::Refer { reasons });
-        assert_eq!(decide(state_of(&clear), state_of(left)), expected);
-    }
-    let dim = support::exam(Right, Finding::Ungradable { reasons: support::reasons(&["glare"]) });
-    let reasons = support::reasons(&["suspected_left", "ungradable_right"]);
-    assert_eq!(decide(state_of(&dim), state_of(&at)), Some(Decision::Refer { reasons }));
-}
-
 fn any_finding() -> impl Strategy<Value = Finding> {
     let codes = || {
         proptest::sample::subsequence(support::REASONS.to_vec(), 1..3)
@@ -207,12 +188,15 @@ fn any_event() -> impl Strategy<Value = Event> {
 fn low_risk_words_are_true(kiosk: &Kiosk) -> Result<(), TestCaseError> {
     let page = kiosk.page();
     let said = |key: Key| page.labels().any(|label| label.text == kiosk.language.text(key));
+    let graded = |exam: &EyeExam| matches!(exam.finding, Finding::Graded { .. });
     let clear = |exam: &EyeExam| matches!(exam.finding, Finding::Graded { probability, threshold, .. } if probability < threshold);
     if said(Key::DecisionNotSuspected) {
         prop_assert!(support::not_suspected(kiosk));
         let visit = kiosk.visit.as_ref().unwrap();
         for eye in [Right, Left] {
-            prop_assert!(visit.absent[eye as usize] || visit.last(eye).is_some_and(clear));
+            let last = visit.visit.exams.iter().rfind(|exam| exam.eye == eye && graded(exam));
+            let absent = visit.eye(eye) == EyeState::Absent;
+            prop_assert!(absent || last.is_some_and(clear));
         }
         prop_assert!(visit.visit.exams.iter().any(clear));
     }
@@ -220,9 +204,7 @@ fn low_risk_words_are_true(kiosk: &Kiosk) -> Result<(), TestCaseError> {
         let visit = kiosk.visit.as_ref().unwrap();
         match kiosk.screen {
             Screen::Result { eye } => prop_assert!(visit.last(eye).is_some_and(clear)),
-            Screen::Photograph { .. } => prop_assert!(
-                [Right, Left].into_iter().any(|eye| visit.last(eye).is_some_and(clear))
-            ),
+            Screen::Photograph { .. } => prop_assert!(visit.visit.exams.iter().any(clear)),
             _ => prop_assert!(false, "on {:?}", kiosk.screen),
         }
     }

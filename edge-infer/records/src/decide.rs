@@ -43,9 +43,10 @@ pub enum Open {
 /// Decides a visit: [`Decision::Refer`] with every reason there is, right eye first, or
 /// [`Decision::NotSuspected`].
 ///
-/// For each eye the latest graded photograph counts. An eye is ungradable after `rules.retakes` retakes
-/// that failed as well, or when its latest photograph says so: that is a reason to refer, as is an eye that
-/// could not be photographed. Reasons are `suspected_`, `ungradable_` and `not_photographed_` with `right` or
+/// For each eye the latest graded photograph counts, but a suspicion once found is not photographed away. An
+/// eye is ungradable after `rules.retakes` retakes that failed as well, or when that was said of one of its
+/// photographs, or that no better one can be had: a reason to refer, as is an eye that could not be
+/// photographed. Reasons are `suspected_`, `ungradable_` and `not_photographed_` with `right` or
 /// `left`, and `asymmetry`. A probability that is no number is suspected.
 ///
 /// # Errors
@@ -53,25 +54,26 @@ pub enum Open {
 /// photograph or a reason, a retake, a photograph that seems to show the other eye and that nobody has
 /// confirmed, unless a later photograph of that eye was graded and raises no alarm.
 pub fn decide(visit: &Visit, rules: &Rules) -> Result<Decision, Vec<Open>> {
-    let eyes = [Laterality::Right, Laterality::Left].map(|eye| (eye, state(visit, eye, rules)));
+    let eyes = [Laterality::Right, Laterality::Left].map(|eye| (eye, eye_state(visit, eye, rules)));
     let open: Vec<Open> = eyes
         .iter()
         .filter_map(
-            |(_, state)| if let State::Open(open) = state { Some(open.clone()) } else { None },
+            |(_, state)| if let EyeState::Open(open) = state { Some(open.clone()) } else { None },
         )
         .collect();
     if !open.is_empty() {
         return Err(open);
     }
-    if eyes.iter().all(|(_, state)| matches!(state, State::Absent)) {
+    if eyes.iter().all(|(_, state)| matches!(state, EyeState::Absent)) {
         return Err(vec![Open::NothingToExamine]);
     }
     let mut reasons: Vec<String> = eyes
         .iter()
         .filter_map(|(eye, state)| state.reason().map(|reason| format!("{reason}_{eye}")))
         .collect();
-    if let ([(_, State::Graded { vcdr: right, .. }), (_, State::Graded { vcdr: left, .. })], Some(bound)) =
-        (&eyes, rules.asymmetry)
+    if let [(_, right), (_, left)] = &eyes
+        && let (Some(right), Some(left), Some(bound)) =
+            (ratio(right), ratio(left), rules.asymmetry)
         // 0.7 - 0.5 is a little below 0.2 in binary; both are shown with two digits.
         && (right - left).abs() >= bound - 1e-9
     {
@@ -80,56 +82,90 @@ pub fn decide(visit: &Visit, rules: &Rules) -> Result<Decision, Vec<Open>> {
     Ok(if reasons.is_empty() { Decision::NotSuspected } else { Decision::Refer { reasons } })
 }
 
-/// What is known of one eye.
-#[derive(Debug)]
-enum State {
-    Graded { suspected: bool, vcdr: f64 },
-    Ungradable,
+/// How an eye stands.
+#[derive(Debug, Clone, PartialEq)]
+pub enum EyeState<'a> {
+    /// Graded.
+    Graded {
+        /// The exam that counts.
+        exam: &'a EyeExam,
+        /// Whether it lies at or above the threshold.
+        suspected: bool,
+    },
+    /// It cannot be graded, and no further photograph will be taken; its last photograph.
+    Ungradable(&'a EyeExam),
+    /// There and not photographed.
     NotPhotographed,
+    /// The person does not have it.
     Absent,
+    /// Something is still to be done.
     Open(Open),
 }
 
-impl State {
+impl EyeState<'_> {
     /// Why this eye sends the person to a clinic.
     fn reason(&self) -> Option<&'static str> {
         match self {
             Self::Graded { suspected: true, .. } => Some("suspected"),
-            Self::Ungradable => Some("ungradable"),
+            Self::Ungradable(_) => Some("ungradable"),
             Self::NotPhotographed => Some("not_photographed"),
             Self::Graded { suspected: false, .. } | Self::Absent | Self::Open(_) => None,
         }
     }
 }
 
-fn state(visit: &Visit, eye: Laterality, rules: &Rules) -> State {
-    let exams: Vec<&EyeExam> = visit.exams.iter().filter(|exam| exam.eye == eye).collect();
+/// How `eye` stands in `visit`: see [`decide`].
+#[must_use]
+pub fn eye_state<'a>(visit: &'a Visit, eye: Laterality, rules: &Rules) -> EyeState<'a> {
+    let exams = || visit.exams.iter().rev().filter(|exam| exam.eye == eye);
     let mut failed = 0;
     let mut ungradable = false;
-    for exam in exams.iter().rev() {
+    for exam in exams() {
         if exam.wrong_eye_alarm() {
-            return State::Open(Open::WrongEye(exam.uid.clone()));
+            return EyeState::Open(Open::WrongEye(exam.uid.clone()));
         }
         match &exam.finding {
-            Finding::Graded { probability, threshold, vcdr, .. } => {
-                let below = probability < threshold;
-                return State::Graded { suspected: !below, vcdr: *vcdr };
+            Finding::Graded { .. } => {
+                let found = exams().find(|exam| !exam.wrong_eye_alarm() && suspected(exam));
+                return EyeState::Graded {
+                    exam: found.unwrap_or(exam),
+                    suspected: found.is_some(),
+                };
             }
             Finding::Retake { .. } => failed += 1,
             Finding::Ungradable { .. } => ungradable = true,
         }
     }
-    if ungradable || failed > rules.retakes {
-        return State::Ungradable;
-    }
-    match visit.without_photograph.iter().rfind(|without| without.eye == eye).map(|eye| eye.why) {
-        Some(NoPhotograph::NotPossible) => State::NotPhotographed,
-        Some(NoPhotograph::Absent) if exams.is_empty() => State::Absent,
+    let why =
+        visit.without_photograph.iter().rfind(|without| without.eye == eye).map(|eye| eye.why);
+    match (exams().next(), why) {
+        (Some(last), _) if ungradable || failed > rules.retakes => EyeState::Ungradable(last),
+        (Some(last), Some(NoPhotograph::NotPossible)) => EyeState::Ungradable(last),
         // Somebody photographed it: whatever was noted, it is not absent.
-        Some(NoPhotograph::Absent) | None if failed > 0 => {
-            State::Open(Open::Retake { eye, left: rules.retakes + 1 - failed })
+        (Some(_), _) => EyeState::Open(Open::Retake { eye, left: rules.retakes + 1 - failed }),
+        (None, Some(NoPhotograph::NotPossible)) => EyeState::NotPhotographed,
+        (None, Some(NoPhotograph::Absent)) => EyeState::Absent,
+        (None, None) => EyeState::Open(Open::Photograph(eye)),
+    }
+}
+
+/// Graded at the threshold, above it, or with no number at all.
+fn suspected(exam: &EyeExam) -> bool {
+    match exam.finding {
+        Finding::Graded { probability, threshold, .. } => {
+            let below = probability < threshold;
+            !below
         }
-        Some(NoPhotograph::Absent) | None => State::Open(Open::Photograph(eye)),
+        Finding::Retake { .. } | Finding::Ungradable { .. } => false,
+    }
+}
+
+fn ratio(state: &EyeState<'_>) -> Option<f64> {
+    match state {
+        EyeState::Graded {
+            exam: EyeExam { finding: Finding::Graded { vcdr, .. }, .. }, ..
+        } => Some(*vcdr),
+        _ => None,
     }
 }
 

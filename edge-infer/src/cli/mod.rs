@@ -2,6 +2,8 @@
 
 pub mod bench;
 pub mod engine;
+pub mod journal;
+pub mod kiosk;
 pub mod screen;
 
 use clap::{Parser, Subcommand};
@@ -22,6 +24,10 @@ pub enum Command {
     Screen(screen::ScreenArgs),
     /// Time a model on this machine: layer by layer, with memory, energy and the machine's state.
     Bench(bench::BenchArgs),
+    /// The screens of a camp's day: registers, photographs, examines, decides, records.
+    Kiosk(kiosk::KioskArgs),
+    /// The records: set up, check, count, export.
+    Journal(journal::JournalArgs),
 }
 
 /// How a command that ran to its end came out.

@@ -57,6 +57,28 @@ impl Reason {
         matches!(self, Self::Black | Self::NoFieldOfView | Self::UnexpectedColours)
     }
 
+    /// A name for records and screens, which have their own words for it.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Black => "black",
+            Self::NoFieldOfView => "no_field_of_view",
+            Self::UnexpectedColours => "unexpected_colours",
+            Self::FieldTooSmall => "field_too_small",
+            Self::FieldCutOff => "field_cut_off",
+            Self::FieldNotRound => "field_not_round",
+            Self::OutOfFocus => "out_of_focus",
+            Self::LowContrast => "low_contrast",
+            Self::WashedOut => "washed_out",
+            Self::TooDark => "too_dark",
+            Self::TooBright => "too_bright",
+            Self::Glare => "glare",
+            Self::Shadow => "shadow",
+            Self::DiscNotFound => "disc_not_found",
+            Self::CupNotFound => "cup_not_found",
+            Self::Inconsistent(_) => "inconsistent",
+        }
+    }
+
     /// What is wrong, as a sentence.
     pub fn finding(&self) -> String {
         match self {

@@ -1,10 +1,9 @@
 //! A folder of numbered PNG files in place of a display: each frame that differs from the one before.
 
-use std::fs::File;
-use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use embedded_graphics::primitives::Rectangle;
+use glaucoma_common::files;
 use image::codecs::png::{CompressionType, FilterType, PngEncoder};
 
 use super::{DisplayError, Frame, Presenter};
@@ -46,42 +45,20 @@ impl Presenter for PngDir {
     }
 }
 
-/// Writes the frame as a PNG file that is either whole or not there: under a temporary name in the same
-/// folder, synced, then renamed.
+/// Writes the frame as a PNG file that is either whole or not there.
 ///
 /// # Errors
 /// [`DisplayError`] with the file's name; no temporary file is left behind.
 pub fn write_png(frame: &Frame, path: &Path) -> Result<(), DisplayError> {
-    let temporary = path.with_extension(format!("{}.temporary", std::process::id()));
-    let written = encode(frame, path, &temporary).and_then(|()| {
-        std::fs::rename(&temporary, path)
-            .and_then(|()| sync_folder(path))
-            .map_err(|source| DisplayError::Write { path: path.to_path_buf(), source })
-    });
-    if written.is_err() {
-        // The first error is the one to report.
-        let _ = std::fs::remove_file(&temporary);
-    }
-    written
-}
-
-fn encode(frame: &Frame, path: &Path, temporary: &Path) -> Result<(), DisplayError> {
-    let failed = |source| DisplayError::Write { path: path.to_path_buf(), source };
-    let mut buffer = BufWriter::new(File::create(temporary).map_err(failed)?);
+    let mut bytes = Vec::new();
     let encoder =
-        PngEncoder::new_with_quality(&mut buffer, CompressionType::Default, FilterType::Adaptive);
+        PngEncoder::new_with_quality(&mut bytes, CompressionType::Default, FilterType::Adaptive);
     frame
         .to_image()
         .write_with_encoder(encoder)
         .map_err(|source| DisplayError::Encode { path: path.to_path_buf(), source })?;
-    buffer.flush().map_err(failed)?;
-    buffer.get_ref().sync_all().map_err(failed)
-}
-
-/// Makes the name durable: until then a power cut may undo the rename.
-fn sync_folder(path: &Path) -> io::Result<()> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-    File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
+    files::write(path, &bytes)
+        .map_err(|source| DisplayError::Write { path: path.to_path_buf(), source })
 }
 
 #[cfg(test)]

@@ -3,11 +3,12 @@
 use glaucoma_common::reading::Laterality;
 
 use super::entry::{Draft, Editing, Field};
-use super::visit::{EyeState, other_eye};
+use super::visit::other_eye;
 use super::{Command, Errand, Kiosk, Screen};
 use crate::picture::View;
 use crate::theme::Theme;
 use crate::words::Language;
+use glaucoma_records::decide::EyeState;
 
 /// The longest PIN.
 const LONGEST_PIN: usize = 8;
@@ -227,6 +228,7 @@ impl Kiosk {
                 // The picture was put where the operator said it belongs.
                 let picture = visit.pictures[exam.eye as usize].take();
                 exam.eye = eye;
+                exam.eye_confirmed = true;
                 self.take_exam(exam, picture);
                 return vec![confirmed];
             }
@@ -266,7 +268,7 @@ impl Kiosk {
         if self.may_be_absent(eye)
             && let Some(visit) = &mut self.visit
         {
-            visit.absent[eye as usize] ^= true;
+            visit.toggle_absent(eye);
             self.open_photograph();
         }
         Vec::new()

@@ -9,12 +9,13 @@ mod visit;
 
 use embedded_graphics::prelude::Point;
 use glaucoma_common::reading::Laterality;
+use glaucoma_records::decide::Rules;
 use glaucoma_records::visit::{EyeExam, Person, Uid, Visit};
 
 pub use act::Action;
 pub use day::{Day, Referred};
 pub use entry::{Draft, Editing, Field, LONGEST_ID, LONGEST_NAME, letters};
-pub use visit::{EyeState, OpenVisit, decide, other_eye, state_of};
+pub use visit::{OpenVisit, other_eye};
 
 use crate::page::Page;
 use crate::panel::Panel;
@@ -30,8 +31,8 @@ pub struct Setup {
     pub sites: Vec<String>,
     /// The operators to choose from; never empty.
     pub operators: Vec<String>,
-    /// Photographs of an eye that are graded *retake* before the eye counts as ungradable.
-    pub retakes: u32,
+    /// By what a visit is decided.
+    pub rules: Rules,
     /// Seconds without a touch after which the PIN is asked for again.
     pub lock_after_s: u64,
 }

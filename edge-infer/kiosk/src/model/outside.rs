@@ -67,6 +67,7 @@ impl Kiosk {
     }
 
     fn visit_begun(&mut self, uid: Uid, begun_at: String) {
+        let rules = self.setup.rules;
         let (site, operator) = (self.site().to_owned(), self.operator().to_owned());
         // The answer may come while the device is locked.
         let screen = match self.locked.as_deref_mut() {
@@ -77,7 +78,7 @@ impl Kiosk {
             && let Some(person) = draft.person()
         {
             *screen = Screen::Photograph { eye: Laterality::Right };
-            self.visit = Some(OpenVisit::new(uid, person, &site, &operator, begun_at));
+            self.visit = Some(OpenVisit::new(uid, person, &site, &operator, begun_at, rules));
         }
     }
 
@@ -121,7 +122,7 @@ impl Kiosk {
     pub(super) fn take_exam(&mut self, exam: EyeExam, picture: Option<EyePicture>) {
         let eye = exam.eye;
         if let Some(visit) = &mut self.visit {
-            visit.add(exam, picture, self.setup.retakes);
+            visit.add(exam, picture);
             self.show(Screen::Result { eye });
         }
     }

@@ -1,24 +1,12 @@
 //! The open visit: what came of each eye, and the decision that follows.
 
 use glaucoma_common::reading::Laterality;
-use glaucoma_records::visit::{Decision, EyeExam, Finding, Person, Uid, Visit};
+use glaucoma_records::decide::{EyeState, Open, Rules, decide, eye_state};
+use glaucoma_records::visit::{
+    Decision, EyeExam, EyeWithoutPhotograph, Finding, NoPhotograph, Person, Uid, Visit,
+};
 
 use crate::picture::EyePicture;
-
-/// How an eye stands.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum EyeState<'a> {
-    /// Not photographed, or only to be photographed again.
-    Open,
-    /// Known to be absent.
-    Absent,
-    /// Graded at or above the threshold.
-    Suspected(&'a EyeExam),
-    /// Graded below the threshold.
-    NotSuspected(&'a EyeExam),
-    /// It cannot be graded, and no further photograph will be taken.
-    Ungradable(&'a EyeExam),
-}
 
 /// A visit that is under way.
 #[derive(Debug, Clone)]
@@ -27,8 +15,8 @@ pub struct OpenVisit {
     pub visit: Visit,
     /// The last picture of the right and of the left eye.
     pub pictures: [Option<EyePicture>; 2],
-    /// Whether the right and the left eye are absent.
-    pub absent: [bool; 2],
+    /// By what it is decided.
+    pub rules: Rules,
     /// Since when a photograph is being examined, seconds; `None` when none is.
     pub examining: Option<u64>,
     /// Whether the last photograph could not be read.
@@ -49,20 +37,29 @@ pub fn other_eye(eye: Laterality) -> Laterality {
 impl OpenVisit {
     /// A visit nobody has been photographed in yet.
     #[must_use]
-    pub fn new(uid: Uid, person: Person, site: &str, operator: &str, begun_at: String) -> Self {
+    pub fn new(
+        uid: Uid,
+        person: Person,
+        site: &str,
+        operator: &str,
+        begun_at: String,
+        rules: Rules,
+    ) -> Self {
         let visit = Visit {
             uid,
             person,
             site: site.into(),
             operator: operator.into(),
             begun_at,
+            note: None,
+            without_photograph: Vec::new(),
             exams: Vec::new(),
             decision: None,
         };
         Self {
             visit,
             pictures: [None, None],
-            absent: [false; 2],
+            rules,
             examining: None,
             unreadable: false,
             saved: None,
@@ -81,35 +78,39 @@ impl OpenVisit {
         self.visit.exams.iter().filter(|exam| exam.eye == eye).count() as u32
     }
 
-    /// How the eye stands: by its last exam, but a suspicion once found is not photographed away.
+    /// How the eye stands.
     #[must_use]
     pub fn eye(&self, eye: Laterality) -> EyeState<'_> {
-        if self.absent[eye as usize] {
-            return EyeState::Absent;
+        eye_state(&self.visit, eye, &self.rules)
+    }
+
+    /// Says that the person does not have the eye, or takes that back.
+    pub fn toggle_absent(&mut self, eye: Laterality) {
+        let noted = &mut self.visit.without_photograph;
+        let before = noted.len();
+        noted.retain(|without| without.eye != eye);
+        if noted.len() == before {
+            noted.push(EyeWithoutPhotograph { eye, why: NoPhotograph::Absent });
         }
-        let exams = self.visit.exams.iter().rev().filter(|exam| exam.eye == eye);
-        let states = exams.map(state_of);
-        let suspected = states.clone().find(|state| matches!(state, EyeState::Suspected(_)));
-        suspected.or_else(|| states.clone().next()).unwrap_or(EyeState::Open)
     }
 
     /// The first eye that is still open, the right one before the left.
     #[must_use]
     pub fn next_open(&self) -> Option<Laterality> {
-        [Laterality::Right, Laterality::Left]
-            .into_iter()
-            .find(|&eye| self.eye(eye) == EyeState::Open)
+        [Laterality::Right, Laterality::Left].into_iter().find(|&eye| {
+            matches!(self.eye(eye), EyeState::Open(Open::Photograph(_) | Open::Retake { .. }))
+        })
     }
 
     /// Takes an exam in. A *retake* beyond the allowed number is a result: ungradable.
-    pub fn add(&mut self, mut exam: EyeExam, picture: Option<EyePicture>, retakes: u32) {
+    pub fn add(&mut self, mut exam: EyeExam, picture: Option<EyePicture>) {
         if let Finding::Retake { reasons } = &exam.finding
-            && self.attempts(exam.eye) >= retakes
+            && self.attempts(exam.eye) >= self.rules.retakes
         {
             exam.finding = Finding::Ungradable { reasons: reasons.clone() };
         }
         self.pictures[exam.eye as usize] = picture;
-        self.absent[exam.eye as usize] = false;
+        self.visit.without_photograph.retain(|without| without.eye != exam.eye);
         self.visit.exams.push(exam);
     }
 
@@ -120,50 +121,15 @@ impl OpenVisit {
             && let Finding::Retake { reasons } = &exam.finding
         {
             exam.finding = Finding::Ungradable { reasons: reasons.clone() };
+            self.visit
+                .without_photograph
+                .push(EyeWithoutPhotograph { eye, why: NoPhotograph::NotPossible });
         }
     }
 
     /// The decision, once neither eye is open.
     #[must_use]
     pub fn decision(&self) -> Option<Decision> {
-        decide(self.eye(Laterality::Right), self.eye(Laterality::Left))
-    }
-}
-
-/// What an exam alone says about its eye.
-#[must_use]
-pub fn state_of(exam: &EyeExam) -> EyeState<'_> {
-    match exam.finding {
-        Finding::Retake { .. } => EyeState::Open,
-        Finding::Ungradable { .. } => EyeState::Ungradable(exam),
-        Finding::Graded { probability, threshold, .. } if probability < threshold => {
-            EyeState::NotSuspected(exam)
-        }
-        // At the threshold, above it, or no number at all.
-        Finding::Graded { .. } => EyeState::Suspected(exam),
-    }
-}
-
-/// What follows from both eyes; `None` while one is open or none could be looked at. Not suspected only when
-/// both were graded below the threshold, or one was and the other is absent.
-#[must_use]
-pub fn decide(right: EyeState<'_>, left: EyeState<'_>) -> Option<Decision> {
-    let mut reasons = Vec::new();
-    let mut clear = false;
-    for (eye, state) in [(Laterality::Right, right), (Laterality::Left, left)] {
-        match state {
-            EyeState::Open => return None,
-            EyeState::Absent => {}
-            EyeState::NotSuspected(_) => clear = true,
-            EyeState::Suspected(_) => reasons.push(format!("suspected_{eye}")),
-            EyeState::Ungradable(_) => reasons.push(format!("ungradable_{eye}")),
-        }
-    }
-    // What was found comes before what could not be seen.
-    reasons.sort_by_key(|reason| reason.starts_with("ungradable"));
-    match (reasons.is_empty(), clear) {
-        (false, _) => Some(Decision::Refer { reasons }),
-        (true, true) => Some(Decision::NotSuspected),
-        (true, false) => None,
+        decide(&self.visit, &self.rules).ok()
     }
 }

@@ -1,9 +1,10 @@
 //! What to do, in one sentence, with its reasons; and whether it is safely written down.
 
 use glaucoma_common::reading::Laterality;
+use glaucoma_records::decide::EyeState;
 use glaucoma_records::visit::Decision;
 
-use crate::model::{Action, EyeState, Kiosk};
+use crate::model::{Action, Kiosk};
 use crate::page::{Face, Page, Style};
 use crate::panel::{cut_bottom, cut_start, cut_top, inset};
 use crate::screens::result::vcdr_text;
@@ -48,7 +49,7 @@ pub fn decision(kiosk: &Kiosk) -> Page {
     }
     for eye in [Laterality::Right, Laterality::Left] {
         if body.size.height as i32 >= line
-            && let EyeState::Suspected(exam) | EyeState::NotSuspected(exam) = visit.eye(eye)
+            && let EyeState::Graded { exam, .. } = visit.eye(eye)
         {
             let area = cut_top(&mut body, line);
             let text = format!("{}: {}", sheet.words(eye_key(eye)), vcdr_text(&sheet, exam));

@@ -220,6 +220,7 @@ fn reason_text(language: Language, code: &str) -> &str {
         "suspected_left" => language.text(Key::ReasonSuspectedLeft),
         "ungradable_right" => language.text(Key::ReasonUngradableRight),
         "ungradable_left" => language.text(Key::ReasonUngradableLeft),
+        "asymmetry" => language.text(Key::ReasonAsymmetry),
         // A code from a newer device is better shown than hidden.
         other => other,
     }

@@ -3,7 +3,7 @@
 use embedded_graphics::primitives::Rectangle;
 use glaucoma_common::reading::Laterality;
 
-use crate::model::{Action, EyeState, Kiosk, OpenVisit};
+use crate::model::{Action, Kiosk, OpenVisit};
 use crate::page::{Face, Kind, Page, Style};
 use crate::panel::{
     cut_bottom, cut_start, cut_top, grid, inset, share_bottom, share_start, share_top,
@@ -11,6 +11,7 @@ use crate::panel::{
 use crate::screens::{Sheet, eye_key};
 use crate::sign::Sign;
 use crate::words::Key;
+use glaucoma_records::decide::EyeState;
 
 /// Seconds after which an examination takes longer than usual.
 const LONG_S: u64 = 30;
@@ -66,11 +67,11 @@ pub fn photograph(kiosk: &Kiosk, eye: Laterality) -> Page {
 fn card(sheet: &mut Sheet<'_>, area: Rectangle, visit: &OpenVisit, eye: Laterality, chosen: bool) {
     let palette = sheet.page.palette;
     let (sign, word) = match visit.eye(eye) {
-        EyeState::Open => (Sign::Eye, Key::NotYet),
+        EyeState::Open(_) => (Sign::Eye, Key::NotYet),
         EyeState::Absent => (Sign::Minus, Key::EyeAbsent),
-        EyeState::Suspected(_) => (Sign::Warning, Key::Suspected),
-        EyeState::NotSuspected(_) => (Sign::Tick, Key::NotSuspected),
-        EyeState::Ungradable(_) => (Sign::Stop, Key::Ungradable),
+        EyeState::Graded { suspected: true, .. } => (Sign::Warning, Key::Suspected),
+        EyeState::Graded { suspected: false, .. } => (Sign::Tick, Key::NotSuspected),
+        EyeState::Ungradable(_) | EyeState::NotPhotographed => (Sign::Stop, Key::Ungradable),
     };
     let face = Face { kind: if chosen { Kind::Primary } else { Kind::Plain }, ..Face::words("") };
     let paint = if chosen { palette.primary } else { palette.button };

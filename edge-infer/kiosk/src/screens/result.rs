@@ -53,7 +53,10 @@ pub fn result(kiosk: &Kiosk, eye: Laterality) -> Page {
     cut_top(&mut panel, sheet.em(0.4));
     let attempt = fill(
         sheet.words(Key::Attempt),
-        &[("n", &visit.attempts(eye).to_string()), ("m", &(kiosk.setup.retakes + 1).to_string())],
+        &[
+            ("n", &visit.attempts(eye).to_string()),
+            ("m", &(kiosk.setup.rules.retakes + 1).to_string()),
+        ],
     );
     let detail = match exam.finding {
         Finding::Retake { .. } => attempt.as_str(),

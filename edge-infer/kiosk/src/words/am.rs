@@ -115,6 +115,7 @@ super::table! {
     ReasonSuspectedLeft: "ግራ ዓይን፦ ግላኮማ ተጠርጥሯል።",
     ReasonUngradableRight: "ቀኝ ዓይን፦ ሊገመገም አልቻለም።",
     ReasonUngradableLeft: "ግራ ዓይን፦ ሊገመገም አልቻለም።",
+    ReasonAsymmetry: "የሁለቱ ዓይኖች ልዩነት ትልቅ ነው።",
     Saving: "በማስቀመጥ ላይ…",
     Saved: "ተቀምጧል",
     NotSaved: "አልተቀመጠም። ሰውየው ይቆይ።",

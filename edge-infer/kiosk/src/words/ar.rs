@@ -115,6 +115,7 @@ super::table! {
     ReasonSuspectedLeft: "العين اليسرى: اشتباه بالزرق.",
     ReasonUngradableRight: "العين اليمنى: تعذر تقييمها.",
     ReasonUngradableLeft: "العين اليسرى: تعذر تقييمها.",
+    ReasonAsymmetry: "الفرق بين العينين كبير.",
     Saving: "جار الحفظ…",
     Saved: "تم الحفظ",
     NotSaved: "لم يحفظ. أبق الشخص هنا.",

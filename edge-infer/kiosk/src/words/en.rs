@@ -115,6 +115,7 @@ super::table! {
     ReasonSuspectedLeft: "Left eye: glaucoma suspected.",
     ReasonUngradableRight: "Right eye: could not be graded.",
     ReasonUngradableLeft: "Left eye: could not be graded.",
+    ReasonAsymmetry: "The two eyes differ much.",
     Saving: "Saving…",
     Saved: "Saved",
     NotSaved: "NOT SAVED. Keep the person here.",

@@ -115,6 +115,7 @@ super::table! {
     ReasonSuspectedLeft: "Ojo izquierdo: sospecha de glaucoma.",
     ReasonUngradableRight: "Ojo derecho: no se pudo evaluar.",
     ReasonUngradableLeft: "Ojo izquierdo: no se pudo evaluar.",
+    ReasonAsymmetry: "Los dos ojos son muy diferentes.",
     Saving: "Guardando…",
     Saved: "Guardado",
     NotSaved: "NO GUARDADO. Que la persona espere.",

@@ -115,6 +115,7 @@ super::table! {
     ReasonSuspectedLeft: "Œil gauche : glaucome suspecté.",
     ReasonUngradableRight: "Œil droit : n’a pu être évalué.",
     ReasonUngradableLeft: "Œil gauche : n’a pu être évalué.",
+    ReasonAsymmetry: "Les deux yeux sont très différents.",
     Saving: "Enregistrement…",
     Saved: "Enregistré",
     NotSaved: "NON ENREGISTRÉ. Gardez la personne ici.",

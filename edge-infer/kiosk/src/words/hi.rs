@@ -115,6 +115,7 @@ super::table! {
     ReasonSuspectedLeft: "बाईं आँख: ग्लूकोमा का शक।",
     ReasonUngradableRight: "दाईं आँख: जाँच नहीं हो सकी।",
     ReasonUngradableLeft: "बाईं आँख: जाँच नहीं हो सकी।",
+    ReasonAsymmetry: "दोनों आँखों में बहुत अंतर है।",
     Saving: "सहेजा जा रहा है…",
     Saved: "सहेज लिया",
     NotSaved: "सहेजा नहीं गया। व्यक्ति को रोकें।",

@@ -115,6 +115,7 @@ super::table! {
     ReasonSuspectedLeft: "Olho esquerdo: suspeita de glaucoma.",
     ReasonUngradableRight: "Olho direito: não foi possível avaliar.",
     ReasonUngradableLeft: "Olho esquerdo: não foi possível avaliar.",
+    ReasonAsymmetry: "Os dois olhos são muito diferentes.",
     Saving: "A guardar…",
     Saved: "Guardado",
     NotSaved: "NÃO GUARDADO. A pessoa deve esperar.",

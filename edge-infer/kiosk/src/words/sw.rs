@@ -115,6 +115,7 @@ super::table! {
     ReasonSuspectedLeft: "Jicho la kushoto: glakoma inashukiwa.",
     ReasonUngradableRight: "Jicho la kulia: halikuweza kupimwa.",
     ReasonUngradableLeft: "Jicho la kushoto: halikuweza kupimwa.",
+    ReasonAsymmetry: "Macho mawili yanatofautiana sana.",
     Saving: "Inahifadhi…",
     Saved: "Imehifadhiwa",
     NotSaved: "HAIJAHIFADHIWA. Mtu abaki hapa.",

@@ -13,6 +13,7 @@ use glaucoma_kiosk::panel::Panel;
 use glaucoma_kiosk::picture::{EyePicture, View};
 use glaucoma_kiosk::theme::Theme;
 use glaucoma_kiosk::words::Language;
+use glaucoma_records::decide::Rules;
 use glaucoma_records::visit::{Decision, EyeExam, Finding, ModelName, Person, Sex, Uid};
 use image::{Rgb, RgbImage};
 
@@ -37,7 +38,7 @@ pub fn setup() -> Setup {
     Setup {
         sites: vec!["Huye".into(), "Kirehe".into()],
         operators: vec!["A. Uwase".into(), "J. Mugisha".into()],
-        retakes: 2,
+        rules: Rules::default(),
         lock_after_s: 300,
     }
 }
@@ -118,6 +119,7 @@ pub fn exam(eye: Laterality, finding: Finding) -> EyeExam {
         uid: Uid(format!("2.25.1000{}", eye as u8)),
         eye,
         eye_seen: Some(eye),
+        eye_confirmed: false,
         taken_at: "2026-05-01T09:30:00Z".into(),
         photograph_sha256: "0".repeat(64),
         photograph_type: "image/jpeg".into(),
@@ -134,10 +136,17 @@ pub fn person() -> Person {
 /// A visit with these exams.
 pub fn visit(exams: Vec<EyeExam>) -> OpenVisit {
     let begun_at = "2026-05-01T09:28:00Z".to_owned();
-    let mut visit = OpenVisit::new(Uid("2.25.42".into()), person(), "Huye", "A. Uwase", begun_at);
+    let mut visit = OpenVisit::new(
+        Uid("2.25.42".into()),
+        person(),
+        "Huye",
+        "A. Uwase",
+        begun_at,
+        Rules::default(),
+    );
     for exam in exams {
         let shown = picture(exam.eye);
-        visit.add(exam, Some(shown), 2);
+        visit.add(exam, Some(shown));
     }
     visit
 }
@@ -253,7 +262,7 @@ fn around_the_photograph(add: Add<'_>) {
     });
     add("photograph-absent", &|kiosk| {
         photograph(kiosk, vec![], Right);
-        kiosk.visit.as_mut().unwrap().absent = [true, false];
+        kiosk.visit.as_mut().unwrap().toggle_absent(Right);
     });
     add("photograph-done", &|kiosk| {
         let blurred = Finding::Ungradable { reasons: reasons(&["glare"]) };

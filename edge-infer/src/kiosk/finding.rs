@@ -1,0 +1,76 @@
+//! What an exam's result is to a visit: the finding that is recorded, and the picture that is shown.
+
+use std::sync::Arc;
+
+use glaucoma_common::preprocess::NativePoint;
+use glaucoma_common::reading::Reading;
+use glaucoma_kiosk::picture::EyePicture;
+use glaucoma_records::visit::Finding;
+use image::imageops::{FilterType, resize};
+
+use crate::exam::{ExamResult, Outcome, Refusal};
+use crate::quality::Reason;
+
+/// Pixels of the longer side of a picture that is kept to be shown and enlarged.
+const LONGEST_SIDE: u32 = 1600;
+
+/// The finding; `None` where the photograph could not be examined at all. What cannot be graded is to be
+/// taken again: how often, the visit decides.
+pub fn finding(exam: &ExamResult, threshold: Option<f64>) -> Option<Finding> {
+    match &exam.outcome {
+        Outcome::Graded(grading) => Some(Finding::Graded {
+            probability: grading.risk.probability,
+            threshold: threshold.unwrap_or(grading.threshold),
+            vcdr: grading.vcdr,
+            vcdr_interval: None,
+        }),
+        Outcome::Ungradable { reasons, .. } => Some(Finding::Retake { reasons: codes(reasons) }),
+        Outcome::Refused(Refusal::NotFundus(reason)) => {
+            Some(Finding::Retake { reasons: vec![reason.code().to_owned()] })
+        }
+        Outcome::Refused(_) => None,
+    }
+}
+
+fn codes(reasons: &[Reason]) -> Vec<String> {
+    reasons.iter().map(|reason| reason.code().to_owned()).collect()
+}
+
+/// What the network saw, where it got that far.
+pub fn reading(exam: &ExamResult) -> Option<&Reading> {
+    match &exam.outcome {
+        Outcome::Graded(grading) => Some(&grading.reading),
+        Outcome::Ungradable { reading, .. } => reading.as_deref(),
+        Outcome::Refused(_) => None,
+    }
+}
+
+/// The photograph with its outlines, made smaller where a screen could not show more.
+pub fn picture(exam: &ExamResult) -> Option<EyePicture> {
+    let pixels = &exam.photo.as_ref()?.pixels;
+    let (width, height) = pixels.dimensions();
+    let scale = (f64::from(LONGEST_SIDE) / f64::from(width.max(height).max(1))).min(1.0);
+    let side = |length: u32| ((f64::from(length) * scale).round() as u32).max(1);
+    let small = if scale < 1.0 {
+        resize(pixels, side(width), side(height), FilterType::Triangle)
+    } else {
+        pixels.clone()
+    };
+    // Only a graded photograph's outlines may be believed.
+    let reading = match &exam.outcome {
+        Outcome::Graded(grading) => Some(&grading.reading),
+        Outcome::Ungradable { .. } | Outcome::Refused(_) => None,
+    };
+    let at = |point: NativePoint| ((point.x * scale) as f32, (point.y * scale) as f32);
+    let outline = |points: &[NativePoint]| points.iter().map(|point| at(*point)).collect();
+    let region = |pick: fn(&Reading) -> Option<&glaucoma_common::reading::Region>| {
+        let region = reading.and_then(|reading| pick(reading));
+        region.map_or_else(Vec::new, |region| outline(&region.outline))
+    };
+    Some(EyePicture {
+        pixels: Arc::new(small),
+        disc: region(|reading| reading.disc.as_ref()),
+        cup: region(|reading| reading.cup.as_ref()),
+        fovea: reading.and_then(|reading| reading.fovea).map(at),
+    })
+}

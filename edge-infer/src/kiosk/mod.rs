@@ -1,0 +1,9 @@
+//! The kiosk on this device: the screens of [`glaucoma_kiosk`] joined to model, journal and files.
+
+pub mod config;
+pub mod finding;
+pub mod records;
+pub mod world;
+
+pub use config::{Config, ConfigError};
+pub use world::Device;
