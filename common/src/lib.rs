@@ -1,11 +1,13 @@
 //! What trainer and device must agree on, bit for bit.
 //!
-//! Bytes in, values out: no files, no network engine. A photograph passes through the modules in
+//! Bytes in, values out: no network engine, and of the file system only [`files`], the one way in
+//! which files are written. A photograph passes through the modules in
 //! this order: [`photo`] decodes it, [`preprocess`] makes the network's input, [`mask`] and
 //! [`reading`] interpret what the network answers, [`risk`] turns that into one probability;
 //! [`manifest`] says how for a given model, [`metrics`] says how well, and [`self_test`] whether an
 //! engine computes the model that was exported.
 
+pub mod files;
 pub mod manifest;
 pub mod mask;
 pub mod metrics;

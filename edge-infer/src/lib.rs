@@ -7,7 +7,6 @@ pub mod bundle;
 pub mod cli;
 pub mod display;
 pub mod exam;
-pub mod files;
 pub mod quality;
 pub mod report;
 pub mod screen;

@@ -5,7 +5,6 @@ pub mod cli;
 pub mod dataset;
 pub mod evaluation;
 pub mod export;
-pub mod files;
 pub mod gradients;
 pub mod loss;
 pub mod memory;

@@ -68,3 +68,29 @@ impl<'a, E> Source<'a, E> {
         &self.data[start..start + self.layout.side * BLOCK]
     }
 }
+
+/// Checks that rows of a map can be computed: `sources` have the blocks of channels that were `packed` for
+/// and the side of `layout`, and a map of `blocks` and `elements` of whole rows from `first_row` on lie in
+/// it. Gives the number of rows. The kernels read and write by pointers on the strength of this.
+///
+/// # Panics
+/// Where anything else was given.
+pub fn checked_rows<E>(
+    sources: &[Source<'_, E>],
+    packed: &[usize],
+    layout: Layout,
+    blocks: usize,
+    first_row: usize,
+    elements: usize,
+) -> usize {
+    assert_eq!(layout.blocks, blocks, "the output has as many blocks as the weights");
+    assert_eq!(sources.len(), packed.len(), "as many maps are read as were packed for");
+    for (source, blocks) in sources.iter().zip(packed) {
+        assert_eq!((source.layout.blocks, source.layout.side), (*blocks, layout.side));
+        assert_eq!(source.data.len(), source.layout.len(), "a map is read whole");
+    }
+    let rows = elements / layout.row_len();
+    assert_eq!(elements, rows * layout.row_len(), "the output is whole rows");
+    assert!(first_row + rows <= layout.side, "the rows lie in the map");
+    rows
+}

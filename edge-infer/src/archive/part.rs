@@ -16,8 +16,8 @@ use serde::Deserialize;
 use super::run_file::{RunError, RunFile};
 use super::{Shard, digest};
 use crate::bundle::Bundle;
-use crate::files;
 use crate::report::Status;
+use glaucoma_common::files;
 
 /// A batch is synced when it has this many lines,
 const BATCH_LINES: u32 = 64;

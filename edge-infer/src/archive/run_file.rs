@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::bundle::Bundle;
-use crate::files;
 use crate::report::PROGRAM;
+use glaucoma_common::files;
 
 const NAME: &str = "run.json";
 

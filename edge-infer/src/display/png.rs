@@ -1,13 +1,11 @@
 //! A frame as a PNG file that is either whole or not there.
 
-use std::fs::File;
-use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
+use glaucoma_common::files;
 use image::codecs::png::{CompressionType, FilterType, PngEncoder};
 
 use super::Frame;
-use crate::files;
 
 /// Why a picture could not be written.
 #[derive(Debug, thiserror::Error)]
@@ -30,34 +28,20 @@ pub enum PngError {
     },
 }
 
-/// Writes `frame` to `path`: under a temporary name in the same folder, synced, then renamed, so
-/// that a power cut leaves the old file or the new one.
+/// Writes `frame` to `path`; a power cut leaves the old file or the new one.
 ///
 /// # Errors
 /// [`PngError`] with the file's name; no temporary file is left behind.
 pub fn write(frame: &Frame, path: &Path) -> Result<(), PngError> {
-    let temporary = files::temporary(path);
-    let written = write_synced(frame, path, &temporary);
-    if written.is_err() {
-        // The first error is the one to report.
-        let _ = std::fs::remove_file(&temporary);
-    }
-    written
-}
-
-fn write_synced(frame: &Frame, path: &Path, temporary: &Path) -> Result<(), PngError> {
-    let write_error = |source| PngError::Write { path: path.to_path_buf(), source };
-    let file = File::create(temporary).map_err(write_error)?;
-    let mut buffer = BufWriter::new(file);
+    let mut bytes = Vec::new();
     let encoder =
-        PngEncoder::new_with_quality(&mut buffer, CompressionType::Fast, FilterType::Adaptive);
+        PngEncoder::new_with_quality(&mut bytes, CompressionType::Fast, FilterType::Adaptive);
     frame
         .pixels()
         .write_with_encoder(encoder)
         .map_err(|source| PngError::Encode { path: path.to_path_buf(), source })?;
-    buffer.flush().map_err(write_error)?;
-    buffer.get_ref().sync_all().map_err(write_error)?;
-    files::rename(temporary, path).map_err(write_error)
+    files::write(path, &bytes)
+        .map_err(|source| PngError::Write { path: path.to_path_buf(), source })
 }
 
 #[cfg(test)]

@@ -114,7 +114,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     print!("{}", report.table());
     if let Some(path) = &args.json {
         let json = serde_json::to_vec_pretty(&report)?;
-        crate::files::write(path, &json).with_context(|| path.display().to_string())?;
+        glaucoma_common::files::write(path, &json).with_context(|| path.display().to_string())?;
     }
     Ok(ExitCode::SUCCESS)
 }

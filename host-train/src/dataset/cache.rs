@@ -79,7 +79,7 @@ impl Cache {
         std::fs::create_dir_all(folder).map_err(io)?;
         let length = (header.len() as u32).to_le_bytes();
         let entry = [MAGIC.as_slice(), &length, &header, payload].concat();
-        crate::files::write(&path, &entry).map_err(io)
+        glaucoma_common::files::write(&path, &entry).map_err(io)
     }
 
     /// Entries lie in folders of their first two digits, as some file systems slow down in large folders.

@@ -99,7 +99,7 @@ pub fn write_table(path: &Path, found: &[(String, Option<Found>)]) -> Result<(),
         table.write_record(&row).map_err(|error| write(error.into()))?;
     }
     let bytes = table.into_inner().map_err(|error| write(error.into_error()))?;
-    crate::files::write(path, &bytes).map_err(write)
+    glaucoma_common::files::write(path, &bytes).map_err(write)
 }
 
 #[cfg(test)]

@@ -168,6 +168,6 @@ pub fn png(picture: &image::RgbImage) -> std::io::Result<Vec<u8>> {
 }
 
 fn write(path: &Path, bytes: &[u8]) -> Result<(), PlotError> {
-    crate::files::write(path, bytes)
+    glaucoma_common::files::write(path, bytes)
         .map_err(|source| PlotError::Write { path: path.to_path_buf(), source })
 }

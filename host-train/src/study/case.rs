@@ -175,7 +175,7 @@ impl Case {
         let path = config.out.join(format!("{}.png", self.name));
         write_png(&path, &self.drawn())?;
         let path = config.out.join(format!("{}.svg", self.name));
-        crate::files::write(&path, self.svg()?.as_bytes())
+        glaucoma_common::files::write(&path, self.svg()?.as_bytes())
             .map_err(|error| StudyError::file(&path, error))
     }
 

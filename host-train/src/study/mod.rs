@@ -146,6 +146,7 @@ fn draw(config: &StudyConfig, device: &Device) -> Result<PathBuf, StudyError> {
     let cases = case::draw(config, &results, device)?;
     let page = config.out.join("study.html");
     let html = page::html(config, &results, &mut figures, &cases)?;
-    crate::files::write(&page, html.as_bytes()).map_err(|error| StudyError::file(&page, error))?;
+    glaucoma_common::files::write(&page, html.as_bytes())
+        .map_err(|error| StudyError::file(&page, error))?;
     Ok(page)
 }

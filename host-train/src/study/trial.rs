@@ -96,7 +96,7 @@ pub fn make(
     let path = trial.folder(study).join(RESULT);
     let json =
         serde_json::to_vec_pretty(&result).map_err(|error| StudyError::file(&path, error))?;
-    crate::files::write(&path, &json).map_err(|error| StudyError::file(&path, error))?;
+    glaucoma_common::files::write(&path, &json).map_err(|error| StudyError::file(&path, error))?;
     Ok(Ending::Finished)
 }
 

@@ -207,11 +207,10 @@ impl Checkpoint {
         let write = |source: io::Error| CheckpointError::Write { path: path.to_path_buf(), source };
         let json = serde_json::to_string(&self.info).map_err(|error| write(error.into()))?;
         let metadata = HashMap::from([(METADATA_KEY.to_owned(), json)]);
-        crate::files::replace(path, |partial| {
-            safetensors::serialize_to_file(&self.tensors, Some(metadata), partial)
-                .map_err(io::Error::other)
-        })
-        .map_err(write)
+        // In memory first: safetensors' own files can be read by their owner alone.
+        let bytes = safetensors::serialize(&self.tensors, Some(metadata));
+        let bytes = bytes.map_err(|error| write(io::Error::other(error)))?;
+        glaucoma_common::files::write(path, &bytes).map_err(write)
     }
 
     fn refuse_not_finite(&self) -> Result<(), CheckpointError> {

@@ -134,7 +134,7 @@ impl Log {
                 let kept: String =
                     text.split_inclusive('\n').filter(|l| is_kept(l, step)).collect();
                 if kept != text {
-                    crate::files::write(&path, kept.as_bytes())?;
+                    glaucoma_common::files::write(&path, kept.as_bytes())?;
                 }
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}

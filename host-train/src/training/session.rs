@@ -138,7 +138,7 @@ impl<'a> Session<'a> {
         if leads {
             let text = config.to_toml()?;
             std::fs::create_dir_all(&config.out).map_err(io)?;
-            crate::files::write(&config.out.join(CONFIG), text.as_bytes()).map_err(io)?;
+            glaucoma_common::files::write(&config.out.join(CONFIG), text.as_bytes()).map_err(io)?;
         }
         let steps = config.epochs * data.steps_per_epoch;
         let mut session = Self {

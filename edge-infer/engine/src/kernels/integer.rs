@@ -5,7 +5,7 @@
 //! multiplied once, rounded half to even.
 
 use super::{Form, portable};
-use crate::layout::{BLOCK, Layout, Source};
+use crate::layout::{BLOCK, Layout, Source, checked_rows};
 
 /// Weights that are used together: for each four of [`DEPTH`] input channels the [`OUTPUTS`] output
 /// channels, four weights each.
@@ -68,19 +68,18 @@ impl IntegerConv {
         let outputs = plain.bias.len();
         let blocks = outputs.div_ceil(BLOCK);
         let filled = |length: usize| length.div_ceil(BLOCK) * BLOCK;
-        let mut lines = Vec::new();
+        let (weight, per_output) = (plain.weight, plain.weight.len() / outputs);
+        let mut lines = Vec::with_capacity(weight.len().div_ceil(size_of::<Line>()));
         for first_output in (0..blocks * BLOCK).step_by(OUTPUTS) {
             let outputs_left = OUTPUTS.min(outputs.saturating_sub(first_output));
             plain.for_each_step(|first_input, inputs_left, row, column| {
                 let mut line = [0; 64];
                 for output in 0..outputs_left {
-                    for input in 0..DEPTH.min(inputs_left) {
-                        line[(input / 4 * OUTPUTS + output) * 4 + input % 4] = plain.weight_at(
-                            first_output + output,
-                            first_input + input,
-                            row,
-                            column,
-                        );
+                    let weights = &weight[(first_output + output) * per_output..][..per_output];
+                    let first = (first_input * plain.kernel + row) * plain.kernel + column;
+                    let inputs = weights.iter().skip(first).step_by(plain.kernel * plain.kernel);
+                    for (input, weight) in inputs.take(DEPTH.min(inputs_left)).enumerate() {
+                        line[(input / 4 * OUTPUTS + output) * 4 + input % 4] = *weight;
                     }
                 }
                 lines.push(Line(line));
@@ -90,7 +89,7 @@ impl IntegerConv {
         bias.resize(filled(outputs), 0);
         let mut signed_bias = bias.clone();
         if plain.full_inputs {
-            let weights = plain.weight.chunks_exact(plain.weight.len() / outputs);
+            let weights = weight.chunks_exact(per_output);
             for (bias, weights) in signed_bias.iter_mut().zip(weights) {
                 *bias += 128 * weights.iter().map(|weight| i32::from(*weight)).sum::<i32>();
             }
@@ -141,11 +140,6 @@ impl Plain<'_> {
             before += channels;
         }
     }
-
-    fn weight_at(&self, output: usize, input: usize, row: usize, column: usize) -> i8 {
-        let inputs: usize = self.sources.iter().sum();
-        self.weight[((output * inputs + input) * self.kernel + row) * self.kernel + column]
-    }
 }
 
 /// Computes the rows from `first_row` on that `output` holds: whole rows of a map of `layout`,
@@ -161,15 +155,7 @@ pub fn convolve_rows(
     layout: Layout,
     output: &mut [u8],
 ) {
-    assert_eq!(layout.blocks, conv.blocks(), "the output has as many blocks as the weights");
-    assert_eq!(sources.len(), conv.sources.len(), "as many maps are read as were packed for");
-    for (source, blocks) in sources.iter().zip(&conv.sources) {
-        assert_eq!((source.layout.blocks, source.layout.side), (*blocks, layout.side));
-        assert_eq!(source.data.len(), source.layout.len(), "a map is read whole");
-    }
-    let rows = output.len() / layout.row_len();
-    assert_eq!(output.len(), rows * layout.row_len(), "the output is whole rows");
-    assert!(first_row + rows <= layout.side, "the rows lie in the map");
+    checked_rows(sources, &conv.sources, layout, conv.blocks(), first_row, output.len());
     assert_eq!(conv.lines.len(), conv.blocks() * conv.lines_per_block());
     match form {
         Form::Portable => portable::convolve_rows(conv, sources, first_row, layout, output),

@@ -6,7 +6,7 @@
 use super::Form;
 use super::wide::Line;
 use super::winograd::{self, Task};
-use crate::layout::{BLOCK, Layout, Source};
+use crate::layout::{BLOCK, Layout, Source, checked_rows};
 
 /// Maps from so many pixels a side on are made in tiles of 4x4 pixels. A smaller map has many
 /// channels and few tiles to use their weights, which take 36/9 of the memory for such tiles and
@@ -164,14 +164,8 @@ pub fn convolve_rows(
     layout: Layout,
     output: &mut [f32],
 ) {
-    assert_eq!(layout.blocks, conv.bias.len(), "the output has as many blocks as the weights");
-    assert_eq!(sources.len(), conv.sources.len(), "as many maps are read as were packed for");
-    for (source, blocks) in sources.iter().zip(&conv.sources) {
-        assert_eq!((source.layout.blocks, source.layout.side), (*blocks, layout.side));
-        assert_eq!(source.data.len(), source.layout.len(), "a map is read whole");
-    }
-    let rows = output.len() / layout.row_len();
-    assert!(first_row + rows <= layout.side, "the rows lie in the map");
+    let blocks = conv.bias.len();
+    let rows = checked_rows(sources, &conv.sources, layout, blocks, first_row, output.len());
     let step = conv.algorithm.rows();
     assert!(first_row.is_multiple_of(step) && rows.is_multiple_of(step), "rows of whole tiles");
     match conv.algorithm {

@@ -23,7 +23,7 @@ pub fn replace<E: From<io::Error>>(
     path: &Path,
     fill: impl FnOnce(&Path) -> Result<(), E>,
 ) -> Result<(), E> {
-    let partial = partial_name(path);
+    let partial = temporary(path);
     let done = fill(&partial).and_then(|()| settle(&partial, path).map_err(E::from));
     if done.is_err() {
         // The first error is the one to report; a left-over partial file is only untidy.
@@ -32,9 +32,10 @@ pub fn replace<E: From<io::Error>>(
     done
 }
 
-/// The temporary file's name: hidden from patterns such as `*.safetensors`, and no other process's or
-/// thread's.
-fn partial_name(path: &Path) -> PathBuf {
+/// A name beside `path` for a file that is to take its place: hidden from patterns such as
+/// `*.safetensors`, and no other process's or thread's.
+#[must_use]
+pub fn temporary(path: &Path) -> PathBuf {
     let mut name = path.file_name().map_or_else(OsString::new, OsString::from);
     name.push(format!(".{}.{:?}.partial", std::process::id(), std::thread::current().id()));
     path.with_file_name(name)
@@ -43,11 +44,28 @@ fn partial_name(path: &Path) -> PathBuf {
 fn settle(partial: &Path, path: &Path) -> io::Result<()> {
     // Opened for writing because some systems refuse to sync a file opened for reading.
     File::options().write(true).open(partial)?.sync_all()?;
-    std::fs::rename(partial, path)?;
-    // The rename itself lives in the folder; without this a power cut may undo it.
+    rename(partial, path)
+}
+
+/// Gives a file that is on the disk already its final name, durably.
+///
+/// # Errors
+/// Whatever the file system says.
+pub fn rename(from: &Path, to: &Path) -> io::Result<()> {
+    std::fs::rename(from, to)?;
+    sync_folder_of(to)
+}
+
+/// Makes the names in the folder of `path` durable: until then a power cut may undo a rename. Does
+/// nothing where a folder cannot be synced.
+///
+/// # Errors
+/// Whatever the file system says.
+pub fn sync_folder_of(path: &Path) -> io::Result<()> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-    #[cfg(unix)]
-    File::open(folder.unwrap_or(Path::new(".")))?.sync_all()?;
+    if cfg!(unix) {
+        File::open(folder.unwrap_or(Path::new(".")))?.sync_all()?;
+    }
     Ok(())
 }
 
