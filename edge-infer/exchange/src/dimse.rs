@@ -61,9 +61,11 @@ pub(crate) struct Command {
 impl Command {
     /// Reads a command set, Implicit VR Little Endian; `None` where it is none.
     pub(crate) fn read(bytes: &[u8]) -> Option<Self> {
-        let set =
-            InMemDicomObject::read_dataset_with_ts(bytes, &entries::IMPLICIT_VR_LITTLE_ENDIAN.erased())
-                .ok()?;
+        let set = InMemDicomObject::read_dataset_with_ts(
+            bytes,
+            &entries::IMPLICIT_VR_LITTLE_ENDIAN.erased(),
+        )
+        .ok()?;
         let number = |tag: Tag| set.get(tag)?.to_int::<u16>().ok();
         let text = |tag: Tag| {
             let text = set.get(tag).and_then(|element| element.to_str().ok())?;
@@ -88,11 +90,8 @@ impl Command {
     /// The command set, Implicit VR Little Endian.
     pub(crate) fn write(&self) -> Vec<u8> {
         let response = self.field & command::RESPONSE != 0;
-        let id =
-            if response { tags::MESSAGE_ID_BEING_RESPONDED_TO } else { tags::MESSAGE_ID };
-        let short = |tag, value: u16| {
-            DataElement::new(tag, VR::US, PrimitiveValue::from(value))
-        };
+        let id = if response { tags::MESSAGE_ID_BEING_RESPONDED_TO } else { tags::MESSAGE_ID };
+        let short = |tag, value: u16| DataElement::new(tag, VR::US, PrimitiveValue::from(value));
         let uid = |tag, value: &str| DataElement::new(tag, VR::UI, dicom_value!(Str, value));
         let data_set = if self.data_set { 0 } else { NO_DATA_SET };
         let mut elements = vec![

@@ -19,8 +19,7 @@ impl Set {
     }
 
     pub(super) fn text(&mut self, tag: Tag, vr: VR, text: &str) -> &mut Self {
-        let value =
-            if text.is_empty() { PrimitiveValue::Empty } else { dicom_value!(Str, text) };
+        let value = if text.is_empty() { PrimitiveValue::Empty } else { dicom_value!(Str, text) };
         self.0.put(DataElement::new(tag, vr, value));
         self
     }

@@ -78,7 +78,9 @@ pub enum DicomError {
     #[error("exam {0} is not in the visit")]
     NotInVisit(String),
     /// A text that DICOM cannot hold, and that must not be cut.
-    #[error("{what} does not fit DICOM: at most {max} characters, no backslash, no control characters")]
+    #[error(
+        "{what} does not fit DICOM: at most {max} characters, no backslash, no control characters"
+    )]
     Text {
         /// Which.
         what: &'static str,
@@ -89,7 +91,9 @@ pub enum DicomError {
     #[error("{0:?} is no time of the form 2026-05-01T09:30:00Z")]
     Time(String),
     /// The pixels may name the person.
-    #[error("a picture may name the person: it can be de-identified only if known to be without such words")]
+    #[error(
+        "a picture may name the person: it can be de-identified only if known to be without such words"
+    )]
     BurnedIn,
     /// More pixels than DICOM's 16 bits.
     #[error("{width} x {height} pixels; DICOM holds 65535 a side")]

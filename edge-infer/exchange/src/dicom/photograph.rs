@@ -1,7 +1,7 @@
 //! Ophthalmic Photography 8 Bit Image Storage (PS3.3, A.41).
 
 use dicom_core::value::PixelFragmentSequence;
-use dicom_core::{DataElement, PrimitiveValue, VR, dicom_value};
+use dicom_core::{DataElement, PrimitiveValue, VR};
 use dicom_dictionary_std::{tags, uids};
 use glaucoma_common::photo::{self, Limits};
 use image::RgbImage;
@@ -109,7 +109,7 @@ pub(super) fn uncompressed(set: &mut Set, pixels: RgbImage) -> Result<(), DicomE
     if bytes.len() % 2 == 1 {
         bytes.push(0);
     }
-    set.put(DataElement::new(tags::PIXEL_DATA, VR::OB, dicom_value!(U8, bytes)));
+    set.put(DataElement::new(tags::PIXEL_DATA, VR::OB, PrimitiveValue::from(bytes)));
     Ok(())
 }
 

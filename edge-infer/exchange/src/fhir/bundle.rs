@@ -91,9 +91,7 @@ pub fn bundle(visit: &Visit, programme: &Programme) -> Result<Bundle, FhirError>
 /// The photograph that speaks for an eye.
 fn best(visit: &Visit, eye: Laterality) -> Option<&EyeExam> {
     let of_eye = || visit.exams.iter().rev().filter(move |exam| exam.eye == eye);
-    of_eye()
-        .find(|exam| matches!(exam.finding, Finding::Graded { .. }))
-        .or_else(|| of_eye().next())
+    of_eye().find(|exam| matches!(exam.finding, Finding::Graded { .. })).or_else(|| of_eye().next())
 }
 
 struct Writer<'a> {
@@ -115,10 +113,8 @@ impl Writer<'_> {
 
     fn patient(&mut self) {
         let person = &self.visit.person;
-        let identifier = Identifier {
-            system: self.programme.person_system.clone(),
-            value: person.id.clone(),
-        };
+        let identifier =
+            Identifier { system: self.programme.person_system.clone(), value: person.id.clone() };
         // Created if unknown; a record that the server has already is never overwritten by a camp's.
         let request = Request {
             method: "POST",
@@ -198,6 +194,7 @@ impl Writer<'_> {
 
     /// Adds what was found in an eye's photograph; the URLs of what was added.
     fn observations(&mut self, exam: &EyeExam) -> Result<Vec<String>, FhirError> {
+        let base = base(exam, &self.patient, &self.device, &self.study);
         let mut urls = Vec::new();
         // Named by visit and eye, not by photograph: a later photograph of the eye takes the place of a former.
         let mut add = |role: &str, observation: Observation| {
@@ -212,7 +209,6 @@ impl Writer<'_> {
             );
             urls.push(url(&uid));
         };
-        let base = base(exam, &self.patient, &self.device, &self.study);
         let (gradable, reasons) = match &exam.finding {
             Finding::Graded { .. } => (true, [].as_slice()),
             Finding::Retake { reasons } | Finding::Ungradable { reasons } => (false, &reasons[..]),
@@ -231,7 +227,11 @@ impl Writer<'_> {
         };
         let number = |what, value: f64| {
             let exam = exam.uid.0.clone();
-            if value.is_finite() { Ok(ratio(value)) } else { Err(FhirError::NotFinite { exam, what }) }
+            if value.is_finite() {
+                Ok(ratio(value))
+            } else {
+                Err(FhirError::NotFinite { exam, what })
+            }
         };
         let suspected = probability >= threshold;
         add(
@@ -249,9 +249,10 @@ impl Writer<'_> {
         );
         let mut component = Vec::new();
         if let Some((low, high)) = vcdr_interval {
-            for (code, text, value) in
-                [("vcdr-low", "Lower end of interval", low), ("vcdr-high", "Upper end of interval", high)]
-            {
+            for (code, text, value) in [
+                ("vcdr-low", "Lower end of interval", low),
+                ("vcdr-high", "Upper end of interval", high),
+            ] {
                 let value = number("an end of the interval", *value)?;
                 component.push(Component { code: local(code, text), value });
             }
@@ -329,7 +330,11 @@ fn base(exam: &EyeExam, patient: &str, device: &str, study: &str) -> Observation
     Observation {
         identifier: Vec::new(),
         // One that will be taken again is not the last word.
-        status: if matches!(exam.finding, Finding::Retake { .. }) { "preliminary" } else { "final" },
+        status: if matches!(exam.finding, Finding::Retake { .. }) {
+            "preliminary"
+        } else {
+            "final"
+        },
         category: vec![CodeableConcept {
             coding: vec![Coding {
                 system: "http://terminology.hl7.org/CodeSystem/observation-category",
@@ -405,7 +410,9 @@ fn url(uid: &Uid) -> String {
 fn query(identifier: &Identifier) -> String {
     let mut query = String::from("identifier=");
     // A comma or a bar of the number's own must not be taken for the search's.
-    let escaped = |text: &str| text.replace('\\', "\\\\").replace(',', "\\,").replace('|', "\\|").replace('$', "\\$");
+    let escaped = |text: &str| {
+        text.replace('\\', "\\\\").replace(',', "\\,").replace('|', "\\|").replace('$', "\\$")
+    };
     for byte in format!("{}|{}", escaped(&identifier.system), escaped(&identifier.value)).bytes() {
         match byte {
             b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {

@@ -107,9 +107,12 @@ impl Intake for Folder {
             }
             let watch = watch.get_or_insert_with(|| Watch::new(&self.path));
             let waiting = self.look(&mut known, outlet)?;
-            watch.wait(if waiting { self.settle } else { self.scan_every }, self.settle, outlet, || {
-                self.path.is_dir()
-            });
+            watch.wait(
+                if waiting { self.settle } else { self.scan_every },
+                self.settle,
+                outlet,
+                || self.path.is_dir(),
+            );
         }
         Ok(())
     }
@@ -126,7 +129,8 @@ impl Folder {
         let mut waiting = false;
         let walk = walkdir::WalkDir::new(&self.path).max_depth(MAX_DEPTH).sort_by_file_name();
         // What cannot be listed is absent: the card may be half out.
-        let walk = walk.into_iter().filter_entry(|entry| entry.depth() == 0 || !is_hidden(entry.path()));
+        let walk =
+            walk.into_iter().filter_entry(|entry| entry.depth() == 0 || !is_hidden(entry.path()));
         for entry in walk.filter_map(Result::ok).take(MAX_FILES) {
             if outlet.stopped() {
                 return Ok(false);
@@ -167,7 +171,10 @@ impl Folder {
             return self.open_zip(path, file, outlet);
         }
         if file.look.bytes > self.limits.max_bytes as u64 {
-            tracing::warn!(bytes = file.look.bytes, "a file is too large for a photograph; passed over");
+            tracing::warn!(
+                bytes = file.look.bytes,
+                "a file is too large for a photograph; passed over"
+            );
             return Ok(Opened::Done);
         }
         // Into memory first: where the card is pulled here, nothing was written.

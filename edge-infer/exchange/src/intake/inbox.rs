@@ -76,8 +76,7 @@ impl Inbox {
                 .unwrap_or_else(|| Said { origin: "inbox".into(), hints: Hints::default() });
             let sha256 = photo::sha256_hex(&bytes);
             self.note(&sha256)?;
-            let incoming =
-                Incoming { bytes, sha256, origin: said.origin, hints: said.hints, copy };
+            let incoming = Incoming { bytes, sha256, origin: said.origin, hints: said.hints, copy };
             if sender.send(incoming).is_err() {
                 break;
             }

@@ -4,15 +4,18 @@
 //! and goes as deep as sequences are nested. Here every header is walked over first, in one flat pass: each length
 //! must fit into what is left, and there are only so many sequences.
 
-use dicom_core::Tag;
-use dicom_core::VR;
 use dicom_core::dictionary::{DataDictionary, DataDictionaryEntry};
+use dicom_core::{Tag, VR};
 use dicom_dictionary_std::{StandardDataDictionary, tags};
 
 /// Most sequences in an object, nested or not; a camera's has about ten.
 const MAX_SEQUENCES: usize = 128;
 
 const UNDEFINED: u32 = u32::MAX;
+
+const ITEM: Tag = Tag(0xfffe, 0xe000);
+const ITEM_END: Tag = Tag(0xfffe, 0xe00d);
+const SEQUENCE_END: Tag = Tag(0xfffe, 0xe0dd);
 
 /// Whether every length in the data set (little endian, VRs explicit or implicit) fits the bytes that are there.
 /// Says no to an unknown VR and to an `UN` of undefined length, too: cameras write neither.
@@ -28,11 +31,11 @@ fn walk(bytes: &[u8], explicit: bool) -> Option<()> {
             let length = u32_at(bytes, at + 4)?;
             at += 8;
             match tag {
-                tags::ITEM if in_fragments => at = skip(bytes, at, length)?,
+                ITEM if in_fragments => at = skip(bytes, at, length)?,
                 // Whether an item ends where it says is the parser's to find out; it must fit, at least.
-                tags::ITEM if length != UNDEFINED => _ = skip(bytes, at, length)?,
-                tags::SEQUENCE_DELIMITATION_ITEM => in_fragments = false,
-                tags::ITEM | tags::ITEM_DELIMITATION_ITEM => {}
+                ITEM if length != UNDEFINED => _ = skip(bytes, at, length)?,
+                SEQUENCE_END => in_fragments = false,
+                ITEM | ITEM_END => {}
                 _ => return None,
             }
             continue;
@@ -65,8 +68,19 @@ fn header(bytes: &[u8], at: usize, tag: Tag, explicit: bool) -> Option<(VR, u32,
     let vr = VR::from_binary([*bytes.get(at + 4)?, *bytes.get(at + 5)?])?;
     let long = matches!(
         vr,
-        VR::OB | VR::OD | VR::OF | VR::OL | VR::OV | VR::OW | VR::SQ | VR::SV | VR::UC | VR::UN
-            | VR::UR | VR::UT | VR::UV
+        VR::OB
+            | VR::OD
+            | VR::OF
+            | VR::OL
+            | VR::OV
+            | VR::OW
+            | VR::SQ
+            | VR::SV
+            | VR::UC
+            | VR::UN
+            | VR::UR
+            | VR::UT
+            | VR::UV
     );
     if long {
         Some((vr, u32_at(bytes, at + 8)?, at + 12))

@@ -203,7 +203,9 @@ impl Running {
     pub fn status(&self, now: Instant) -> Status {
         let last = *self.last_sign.lock().unwrap_or_else(PoisonError::into_inner);
         match last {
-            Some(last) if now.saturating_duration_since(last) <= self.offline_after => Status::Online,
+            Some(last) if now.saturating_duration_since(last) <= self.offline_after => {
+                Status::Online
+            }
             _ => Status::Offline,
         }
     }

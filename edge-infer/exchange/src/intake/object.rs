@@ -170,7 +170,8 @@ fn hints(set: &InMemDicomObject) -> Hints {
 /// A name of DICOM's as one would write it: the first group of components that is there, given names before
 /// the family's.
 fn spoken(name: &str) -> String {
-    let group = name.split('=').find(|group| !group.trim_matches('^').is_empty()).unwrap_or_default();
+    let group =
+        name.split('=').find(|group| !group.trim_matches('^').is_empty()).unwrap_or_default();
     let mut parts = group.split('^').map(str::trim);
     let family = parts.next().unwrap_or_default();
     let mut order: Vec<&str> = parts.take(2).collect();

@@ -8,8 +8,8 @@ use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use dicom_ul::association::Association;
 use dicom_ul::association::server::AccessControl;
-use dicom_ul::association::{Association, SyncAssociation};
 use dicom_ul::pdu::{
     AssociationRJ, AssociationRJResult, AssociationRJServiceProviderPresentationReason,
     AssociationRJServiceUserReason, AssociationRJSource, PDataValue, PDataValueType, UserIdentity,
@@ -103,7 +103,9 @@ impl Intake for Scp {
                 lines.retain(|line| line.alive.strong_count() > 0);
                 for line in &lines {
                     // A read or a write that waits in the association's thread fails at once.
-                    if Instant::now() > *line.deadline.lock().unwrap_or_else(PoisonError::into_inner) {
+                    if Instant::now()
+                        > *line.deadline.lock().unwrap_or_else(PoisonError::into_inner)
+                    {
                         let _ = line.socket.shutdown(Shutdown::Both);
                     }
                 }

@@ -1,6 +1,7 @@
 //! The photographs in a camera's ZIP export, under limits.
 
 use std::io::{Read, Seek};
+use std::path::Path;
 
 use zip::ZipArchive;
 
@@ -38,8 +39,8 @@ pub(super) fn each_photograph(
     let mut total = 0;
     for index in 0..archive.len() {
         let entry = archive.by_index(index)?;
-        let name = entry.name().to_owned();
-        if !entry.is_file() || !super::folder::is_photograph(name.as_ref()) {
+        let Ok(name) = entry.name().map(|name| name.into_owned()) else { continue };
+        if !entry.is_file() || !super::folder::is_photograph(Path::new(&name)) {
             continue;
         }
         let mut bytes = Vec::new();

@@ -80,7 +80,10 @@ mod tests {
     #[test]
     fn the_wait_doubles_up_to_an_hour() {
         let seconds = |attempts| backoff(attempts, 1.0, None).as_secs();
-        assert_eq!([1, 2, 3, 4, 8, 9, 10, u32::MAX].map(seconds), [15, 30, 60, 120, 1920, 3600, 3600, 3600]);
+        assert_eq!(
+            [1, 2, 3, 4, 8, 9, 10, u32::MAX].map(seconds),
+            [15, 30, 60, 120, 1920, 3600, 3600, 3600]
+        );
     }
 
     #[test]

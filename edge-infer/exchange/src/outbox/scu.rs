@@ -4,7 +4,7 @@ use std::io::{Cursor, Write};
 use std::time::Duration;
 
 use dicom_object::meta::FileMetaTable;
-use dicom_ul::association::{Association, Error, SyncAssociation};
+use dicom_ul::association::Error;
 use dicom_ul::pdu::{PDataValue, PDataValueType, PresentationContextResultReason};
 use dicom_ul::{ClientAssociationOptions, Pdu};
 
@@ -29,8 +29,8 @@ pub struct Scu {
 
 impl Deliver for Scu {
     fn deliver(&self, item: &[u8]) -> Result<Receipt, DeliverError> {
-        let (meta, data_set) = split(item)
-            .ok_or_else(|| DeliverError::refused("the item is no DICOM file"))?;
+        let (meta, data_set) =
+            split(item).ok_or_else(|| DeliverError::refused("the item is no DICOM file"))?;
         let trimmed = |uid: &str| uid.trim_end_matches(['\0', ' ']).to_owned();
         let request = Command {
             field: command::STORE,
@@ -73,7 +73,7 @@ impl Scu {
         let mut association = ClientAssociationOptions::new()
             .calling_ae_title(self.calling.as_str())
             .called_ae_title(self.called.as_str())
-            .with_presentation_context(request.sop_class.as_str(), vec![transfer_syntax.to_owned()])
+            .with_presentation_context(request.sop_class.as_str(), vec![transfer_syntax])
             .connection_timeout(self.time)
             .read_timeout(self.time)
             .write_timeout(self.time)
@@ -81,7 +81,8 @@ impl Scu {
             .map_err(|error| failed(&error))?;
         let accepted = |reason: &_| *reason == PresentationContextResultReason::Acceptance;
         let mut contexts = association.presentation_contexts().iter();
-        let Some(context) = contexts.find(|context| accepted(&context.reason)).map(|it| it.id) else {
+        let Some(context) = contexts.find(|context| accepted(&context.reason)).map(|it| it.id)
+        else {
             let _ = association.abort();
             return Err(DeliverError::refused("the server does not take this kind of object"));
         };
@@ -146,7 +147,9 @@ fn failed(error: &Error) -> DeliverError {
             DeliverError::later(format!("the association was rejected: {}", association_rj.source))
         }
         // Their words may hold whole PDUs: the kind is enough.
-        Error::Connect { source, .. } => DeliverError::later(format!("connecting: {}", source.kind())),
+        Error::Connect { source, .. } => {
+            DeliverError::later(format!("connecting: {}", source.kind()))
+        }
         Error::ToAddress { .. } => DeliverError::later("the server's name is not known"),
         Error::Timeout { .. } => DeliverError::later("no answer in time"),
         _ => DeliverError::later("the association broke"),

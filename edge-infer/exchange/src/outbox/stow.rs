@@ -38,7 +38,9 @@ fn read(answer: &Answer) -> Result<Receipt, DeliverError> {
         item[FAILURE_REASON]["Value"][0].as_u64().and_then(|reason| u16::try_from(reason).ok())
     });
     match reasons.next() {
-        None if answer.status == 409 => Err(DeliverError::later(format!("{said} without a reason"))),
+        None if answer.status == 409 => {
+            Err(DeliverError::later(format!("{said} without a reason")))
+        }
         None => Ok(Receipt { said }),
         // One instance was sent, so there is one reason.
         Some(None) => Err(DeliverError::later(format!("{said}, failed without a reason"))),

@@ -25,7 +25,10 @@ fn made(
     bytes: &[u8],
 ) -> Result<DicomFile, DicomError> {
     let station = station();
-    photograph(&Subject { visit, exam: &visit.exams[0], station: &station, identity, burned_in }, bytes)
+    photograph(
+        &Subject { visit, exam: &visit.exams[0], station: &station, identity, burned_in },
+        bytes,
+    )
 }
 
 #[test]
@@ -67,11 +70,20 @@ fn a_result_is_a_secondary_capture_in_the_same_study() {
     let (visit, station) = (visit(), station());
     let drawn = image::RgbImage::from_fn(33, 11, |x, y| image::Rgb([x as u8, y as u8, 9]));
     let exam = &visit.exams[0];
-    let subject = Subject { visit: &visit, exam, station: &station, identity: Identity::Own, burned_in: Some(true) };
+    let subject = Subject {
+        visit: &visit,
+        exam,
+        station: &station,
+        identity: Identity::Own,
+        burned_in: Some(true),
+    };
     let object = read(&result(&subject, drawn.clone()).unwrap());
     assert_eq!(text(&object, tags::SOP_CLASS_UID), uids::SECONDARY_CAPTURE_IMAGE_STORAGE);
     assert_eq!(text(&object, tags::STUDY_INSTANCE_UID), "2.25.1000");
-    assert_ne!(text(&object, tags::SERIES_INSTANCE_UID), text(&read(&retina_file()), tags::SERIES_INSTANCE_UID));
+    assert_ne!(
+        text(&object, tags::SERIES_INSTANCE_UID),
+        text(&read(&retina_file()), tags::SERIES_INSTANCE_UID)
+    );
     let pixels = object.element(tags::PIXEL_DATA).unwrap().to_bytes().unwrap();
     assert_eq!(&pixels[..33 * 11 * 3], drawn.as_raw().as_slice());
     assert_eq!(pixels.len(), 33 * 11 * 3 + 1, "padded to an even length");
@@ -88,10 +100,20 @@ fn under_a_pseudonym_nothing_of_the_person_is_left() {
     let known_clean = Some(false);
     let file = made(&visit, Identity::Pseudonym("X-1"), known_clean, &named).unwrap();
     let secrets: [&[u8]; 10] = [
-        "आशा".as_bytes(), b"Asha", b"CAMP/7", b"Rampur", b"Operator Seven", b"SN-1", b"20260501", b"0931",
-        b"2.25.1000", b"2.25.1001",
+        "आशा".as_bytes(),
+        b"Asha",
+        b"CAMP/7",
+        b"Rampur",
+        b"Operator Seven",
+        b"SN-1",
+        b"20260501",
+        b"0931",
+        b"2.25.1000",
+        b"2.25.1001",
     ];
-    let has = |file: &DicomFile, secret: &[u8]| file.bytes.windows(secret.len()).any(|window| window == secret);
+    let has = |file: &DicomFile, secret: &[u8]| {
+        file.bytes.windows(secret.len()).any(|window| window == secret)
+    };
     let open = made(&visit, Identity::Own, known_clean, &named).unwrap();
     for secret in secrets {
         let name = String::from_utf8_lossy(secret);
@@ -112,7 +134,10 @@ fn under_a_pseudonym_nothing_of_the_person_is_left() {
 #[test]
 fn what_does_not_belong_together_is_an_error() {
     let mut changed = visit();
-    assert!(matches!(made(&changed, Identity::Own, None, &png(1)), Err(DicomError::OtherPhotograph { .. })));
+    assert!(matches!(
+        made(&changed, Identity::Own, None, &png(1)),
+        Err(DicomError::OtherPhotograph { .. })
+    ));
     changed.person.id = "a\\b".into();
     assert!(matches!(made(&changed, Identity::Own, None, RETINA), Err(DicomError::Text { .. })));
     changed = visit();

@@ -26,9 +26,8 @@ fn of_kind<'a>(bundle: &'a Value, kind: &'a str) -> impl Iterator<Item = &'a Val
 }
 
 fn observation<'a>(bundle: &'a Value, code: &str, eye: &str) -> Option<&'a Value> {
-    of_kind(bundle, "Observation").find(|it| {
-        it["code"]["coding"][0]["code"] == code && it["bodySite"]["text"] == eye
-    })
+    of_kind(bundle, "Observation")
+        .find(|it| it["code"]["coding"][0]["code"] == code && it["bodySite"]["text"] == eye)
 }
 
 #[test]
@@ -41,12 +40,18 @@ fn each_eye_says_what_was_found_and_no_more() {
     assert_eq!(probability["interpretation"][0]["coding"][0]["code"], "POS");
     assert_eq!(probability["component"][0]["valueQuantity"]["value"], 0.5);
     let vcdr = observation(&bundle, "vcdr", right).unwrap();
-    assert_eq!(vcdr["valueQuantity"], json!({"value": 0.66, "system": "http://unitsofmeasure.org", "code": "1"}));
+    assert_eq!(
+        vcdr["valueQuantity"],
+        json!({"value": 0.66, "system": "http://unitsofmeasure.org", "code": "1"})
+    );
     assert_eq!(vcdr["code"]["coding"][1]["code"], "71485-7");
     assert_eq!(vcdr["component"].as_array().unwrap().len(), 2);
     // The left eye could not be graded: that is said, and no number is.
     let left = observation(&bundle, "gradable", "Left eye").unwrap();
-    assert_eq!((&left["valueBoolean"], &left["note"][0]["text"]), (&json!(false), &json!("blurred")));
+    assert_eq!(
+        (&left["valueBoolean"], &left["note"][0]["text"]),
+        (&json!(false), &json!("blurred"))
+    );
     assert_eq!(observation(&bundle, "vcdr", "Left eye"), None);
     assert_eq!(of_kind(&bundle, "Observation").count(), 4);
     let report = of_kind(&bundle, "DiagnosticReport").next().unwrap();
@@ -79,7 +84,8 @@ fn every_reference_leads_to_an_entry_and_every_entry_is_conditional() {
     }
     assert!(references > 10);
     for entry in entries {
-        let (request, kind) = (&entry["request"], entry["resource"]["resourceType"].as_str().unwrap());
+        let (request, kind) =
+            (&entry["request"], entry["resource"]["resourceType"].as_str().unwrap());
         if kind == "Patient" {
             let query = "identifier=https%3A%2F%2Fprogramme.example%2Fpersons%7CCAMP%2F7%5C%7C1";
             assert_eq!(*request, json!({"method": "POST", "url": "Patient", "ifNoneExist": query}));
@@ -111,7 +117,10 @@ fn a_retake_gives_way_to_the_photograph_that_was_graded() {
     let bundle = written(&visit);
     assert_eq!(observation(&bundle, "gradable", "Right eye").unwrap()["valueBoolean"], true);
     visit.decision = None;
-    assert_eq!(of_kind(&written(&visit), "DiagnosticReport").next().unwrap()["status"], "preliminary");
+    assert_eq!(
+        of_kind(&written(&visit), "DiagnosticReport").next().unwrap()["status"],
+        "preliminary"
+    );
 }
 
 #[test]

@@ -142,7 +142,11 @@ fn a_full_channel_delays_and_loses_nothing() {
     }
     let bench = bench(quick(card.path()), 1, PATIENCE);
     std::thread::sleep(Duration::from_millis(400));
-    assert_eq!(bench.kept().len(), 2, "one photograph and its words, no more than the channel holds");
+    assert_eq!(
+        bench.kept().len(),
+        2,
+        "one photograph and its words, no more than the channel holds"
+    );
     let mut got: Vec<u8> = (0..5)
         .map(|_| {
             let incoming = bench.next();
@@ -211,13 +215,17 @@ fn a_zip_export_is_opened() {
     let (one, two) = (png(1), png(2));
     let entries: [(&str, &[u8]); 4] =
         [("p/right.png", &one), ("p/.x.png", &two), ("../../etc/left.png", &two), ("a.txt", b"x")];
-    fs::write(card.path().join("e.zip"), zip_of(&entries, zip::CompressionMethod::Deflated)).unwrap();
+    fs::write(card.path().join("e.zip"), zip_of(&entries, zip::CompressionMethod::Deflated))
+        .unwrap();
     let bench = watch(card.path());
     let (first, second) = (bench.next(), bench.next());
     assert_eq!((first.bytes, second.bytes), (one, two));
     assert!(first.origin.ends_with("e.zip!p/right.png"), "{}", first.origin);
     bench.assert_quiet();
-    assert!(!bench.kept().iter().any(|name| name.contains("left")), "names of the archive are no paths");
+    assert!(
+        !bench.kept().iter().any(|name| name.contains("left")),
+        "names of the archive are no paths"
+    );
 }
 
 #[test]

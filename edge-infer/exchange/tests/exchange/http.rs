@@ -35,7 +35,9 @@ fn peer(script: Vec<(&'static str, String)>) -> (String, Receiver<Request>) {
                 "hang" => held.push(socket),
                 _ => {
                     let length = body.len();
-                    let head = format!("HTTP/1.1 {status}\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n");
+                    let head = format!(
+                        "HTTP/1.1 {status}\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n"
+                    );
                     socket.write_all(format!("{head}{body}").as_bytes()).unwrap();
                 }
             }
@@ -68,10 +70,8 @@ fn stow(status: &'static str, body: Value) -> Result<String, DeliverError> {
 
 /// A STOW-RS answer with the failure reasons.
 fn failures(reasons: &[u16]) -> Value {
-    let items: Vec<Value> = reasons
-        .iter()
-        .map(|reason| json!({"00081197": {"vr": "US", "Value": [reason]}}))
-        .collect();
+    let items: Vec<Value> =
+        reasons.iter().map(|reason| json!({"00081197": {"vr": "US", "Value": [reason]}})).collect();
     json!({"00081198": {"vr": "SQ", "Value": items}})
 }
 
@@ -117,7 +117,11 @@ fn stow_answers_are_sorted() {
     assert_eq!(stow("202 Accepted", unsaid), later("HTTP 202, failed without a reason"));
     assert_eq!(stow("415 Unsupported", json!({})), refused("HTTP 415"));
     assert_eq!(stow("400 Bad Request", json!({})), refused("HTTP 400"));
-    for (status, said) in [("500 Oh", "HTTP 500"), ("401 No", "HTTP 401"), ("302 Found\r\nlocation: http://127.0.0.1:1/", "HTTP 302")] {
+    for (status, said) in [
+        ("500 Oh", "HTTP 500"),
+        ("401 No", "HTTP 401"),
+        ("302 Found\r\nlocation: http://127.0.0.1:1/", "HTTP 302"),
+    ] {
         assert_eq!(stow(status, json!({})), later(said));
     }
     let wait = Err(DeliverError::Later {
@@ -133,7 +137,9 @@ fn a_broken_line_is_later() {
     let (url, _requests) = peer(vec![("hang", String::new())]);
     let hasty = Endpoint::new(&url, None, None, Duration::from_millis(300)).unwrap();
     match Stow(hasty).deliver(b"x") {
-        Err(DeliverError::Later { reason, .. }) => assert!(reason.starts_with("no answer in time"), "{reason}"),
+        Err(DeliverError::Later { reason, .. }) => {
+            assert!(reason.starts_with("no answer in time"), "{reason}")
+        }
         other => panic!("{other:?}"),
     }
     let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
@@ -169,8 +175,14 @@ fn fhir_answers_are_sorted() {
     assert_eq!(fhir("200 OK", &response("201 Created")), Ok("HTTP 200".into()));
     assert_eq!(fhir("200 OK", &response("200")), Ok("HTTP 200".into()));
     assert_eq!(fhir("200 OK", &response("412")), later("an entry of the response is no success"));
-    assert_eq!(fhir("200 OK", &json!({"type": "transaction-response"})), later("the response has another number of entries"));
-    assert_eq!(fhir("200 OK", &json!("Please log in")), later("the answer is no transaction's response"));
+    assert_eq!(
+        fhir("200 OK", &json!({"type": "transaction-response"})),
+        later("the response has another number of entries")
+    );
+    assert_eq!(
+        fhir("200 OK", &json!("Please log in")),
+        later("the answer is no transaction's response")
+    );
     assert_eq!(fhir("400 Bad", &json!({})), refused("HTTP 400"));
     assert_eq!(fhir("422 No", &json!({})), refused("HTTP 422"));
     assert_eq!(fhir("412 Several", &json!({})), refused("HTTP 412"));
@@ -180,7 +192,8 @@ fn fhir_answers_are_sorted() {
 
 #[test]
 fn an_endpoint_must_be_one() {
-    let try_new = |url: &str, roots: Option<&[u8]>| Endpoint::new(url, None, roots, PATIENCE).map(|_| ());
+    let try_new =
+        |url: &str, roots: Option<&[u8]>| Endpoint::new(url, None, roots, PATIENCE).map(|_| ());
     assert!(matches!(try_new("ftp://x", None), Err(EndpointError::Url(_))));
     assert!(matches!(try_new("https://x", Some(b"no pem")), Err(EndpointError::Certificates)));
     assert!(try_new("https://x", None).is_ok());

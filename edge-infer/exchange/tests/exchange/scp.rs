@@ -50,7 +50,8 @@ fn object(transfer_syntax: &str, change: impl FnOnce(&mut InMemDicomObject)) -> 
     let text = |tag, vr, text: &str| DataElement::new(tag, vr, dicom_value!(Str, text));
     let number = |tag, number: u16| DataElement::new(tag, VR::US, PrimitiveValue::from(number));
     // Red, green and blue planes of 130 x 129 pixels.
-    let planes = [200u8, 100, 50].iter().flat_map(|&level| vec![level; 130 * 129]).collect::<Vec<_>>();
+    let planes =
+        [200u8, 100, 50].iter().flat_map(|&level| vec![level; 130 * 129]).collect::<Vec<_>>();
     let mut object = InMemDicomObject::from_element_iter([
         text(tags::SPECIFIC_CHARACTER_SET, VR::CS, "ISO_IR 192"),
         text(tags::SOP_CLASS_UID, VR::UI, uids::SECONDARY_CAPTURE_IMAGE_STORAGE),
@@ -69,7 +70,7 @@ fn object(transfer_syntax: &str, change: impl FnOnce(&mut InMemDicomObject)) -> 
         number(tags::COLUMNS, 130),
         number(tags::ROWS, 129),
         number(tags::BITS_ALLOCATED, 8),
-        DataElement::new(tags::PIXEL_DATA, VR::OB, dicom_value!(U8, planes)),
+        DataElement::new(tags::PIXEL_DATA, VR::OB, PrimitiveValue::from(planes)),
     ]);
     change(&mut object);
     let meta = FileMetaTableBuilder::new().transfer_syntax(transfer_syntax);
@@ -106,7 +107,7 @@ fn uncompressed_pixels_come_through_as_they_are() {
         let file = object(syntax, |object| {
             let mut planes = [200u8, 100, 50].map(|level| vec![level; 130 * 129]).concat();
             planes[0] = shade;
-            object.put(DataElement::new(tags::PIXEL_DATA, VR::OB, dicom_value!(U8, planes)));
+            object.put(DataElement::new(tags::PIXEL_DATA, VR::OB, PrimitiveValue::from(planes)));
         });
         assert_eq!(said(&scu, &file).as_deref(), Ok("DIMSE status 0000"), "{syntax}");
         let incoming = bench.next();
@@ -115,7 +116,11 @@ fn uncompressed_pixels_come_through_as_they_are() {
         assert_eq!(pixels.get_pixel(0, 0).0, [shade, 100, 50]);
         assert!(pixels.pixels().skip(1).all(|pixel| pixel.0 == [200, 100, 50]));
         let hints = incoming.hints;
-        assert_eq!(hints.laterality, Some(Laterality::Left), "(0020,0060) where (0020,0062) is not");
+        assert_eq!(
+            hints.laterality,
+            Some(Laterality::Left),
+            "(0020,0060) where (0020,0062) is not"
+        );
         assert_eq!(hints.person_name.as_deref(), Some("Asha Devi"));
         assert_eq!(hints.birth_date.as_deref(), Some("1960-02-29"));
         assert_eq!(hints.taken_at.as_deref(), Some("2026-05-01T09:31:00"));
@@ -181,7 +186,9 @@ fn strangers_are_rejected() {
     for (calling, called) in [("STRANGER", "EDGE"), ("CAMERA", "OTHER")] {
         let scu = Scu { calling: calling.into(), called: called.into(), ..known.clone() };
         match scu.echo() {
-            Err(DeliverError::Later { reason, .. }) => assert!(reason.contains("AE title"), "{reason}"),
+            Err(DeliverError::Later { reason, .. }) => {
+                assert!(reason.contains("AE title"), "{reason}")
+            }
             other => panic!("{calling} to {called}: {other:?}"),
         }
     }
@@ -283,9 +290,10 @@ fn one_sender_too_many_is_told_to_come_back() {
     scp.max_associations = 2;
     let (bench, scu) = listen(scp, 1);
     let held = [(); 2].map(|()| TcpStream::connect(&scu.address).unwrap());
-    until("the third is rejected", || {
-        matches!(scu.echo(), Err(DeliverError::Later { reason, .. }) if reason.contains("limit"))
-    });
+    until(
+        "the third is rejected",
+        || matches!(scu.echo(), Err(DeliverError::Later { reason, .. }) if reason.contains("limit")),
+    );
     drop(held);
     until("there is room again", || scu.echo().is_ok());
     assert!(!bench.running.ended());
