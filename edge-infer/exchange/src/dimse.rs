@@ -6,6 +6,8 @@ use dicom_encoding::transfer_syntax::TransferSyntax;
 use dicom_object::InMemDicomObject;
 use dicom_transfer_syntax_registry::entries;
 
+use crate::lengths;
+
 /// Verification (C-ECHO).
 pub(crate) const VERIFICATION: &str = uids::VERIFICATION;
 
@@ -61,6 +63,9 @@ pub(crate) struct Command {
 impl Command {
     /// Reads a command set, Implicit VR Little Endian; `None` where it is none.
     pub(crate) fn read(bytes: &[u8]) -> Option<Self> {
+        if !lengths::hold(bytes, false) {
+            return None;
+        }
         let set = InMemDicomObject::read_dataset_with_ts(
             bytes,
             &entries::IMPLICIT_VR_LITTLE_ENDIAN.erased(),

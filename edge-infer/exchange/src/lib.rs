@@ -10,4 +10,5 @@ pub mod fhir;
 pub mod identity;
 pub mod intake;
 mod jpeg;
+mod lengths;
 pub mod outbox;

@@ -10,7 +10,6 @@
 //! [`Incoming::settle`] says that the journal has it; what a power cut left is handed out again at the next start.
 
 mod inbox;
-mod lengths;
 mod object;
 mod zip_export;
 

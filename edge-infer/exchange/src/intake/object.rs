@@ -12,8 +12,8 @@ use glaucoma_common::reading::Laterality;
 use glaucoma_records::visit::Sex;
 use image::{ExtendedColorType, ImageEncoder, codecs::png::PngEncoder};
 
-use super::{Hints, lengths};
-use crate::{dimse, jpeg};
+use super::Hints;
+use crate::{dimse, jpeg, lengths};
 
 /// Why a data set is no photograph that can be examined.
 #[derive(Debug, thiserror::Error)]

@@ -312,9 +312,6 @@ impl Message {
                 if !value.is_last {
                     return Ok(false);
                 }
-                if !super::lengths::hold(&self.command_bytes, false) {
-                    return Err(Ended::Nonsense("a command whose lengths do not hold"));
-                }
                 let command =
                     Command::read(&self.command_bytes).ok_or(Ended::Nonsense("no command"))?;
                 let complete = !command.data_set;

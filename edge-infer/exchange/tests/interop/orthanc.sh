@@ -39,7 +39,7 @@ http=18042 dimse=14242 ours=11112
 # What is compared: the data set's listing, without the file's own meta group, comments and, where an element
 # is its length in one encoding and undefined in another, lengths.
 listing() {
-    dcmdump +L -q "$1" | grep '^(\|^ *(' | grep -v '^(0002,' | sed 's/ *#.*//'
+    dcmdump +L -q "$1" | grep '^(\|^ *(' | grep -v '^(0002,' | sed 's/ *#.*//; s/(Sequence with.*/(sequence)/; s/(Item with.*/(item)/; s/DelimitationItem.*/Delimitation/'
 }
 
 echo "== what we write"

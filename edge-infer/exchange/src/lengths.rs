@@ -19,7 +19,7 @@ const SEQUENCE_END: Tag = Tag(0xfffe, 0xe0dd);
 
 /// Whether every length in the data set (little endian, VRs explicit or implicit) fits the bytes that are there.
 /// Says no to an unknown VR and to an `UN` of undefined length, too: cameras write neither.
-pub(super) fn hold(bytes: &[u8], explicit: bool) -> bool {
+pub(crate) fn hold(bytes: &[u8], explicit: bool) -> bool {
     walk(bytes, explicit).is_some()
 }
 
