@@ -86,6 +86,8 @@ struct Known {
 enum Opened {
     /// Look again later.
     Wait,
+    /// The exams are behind: look again later, and at no other file before.
+    Full,
     /// Nothing more to do with it as it is.
     Done,
 }
@@ -126,7 +128,7 @@ impl Folder {
         outlet: &Outlet,
     ) -> Result<bool, IntakeError> {
         let mut seen = HashMap::new();
-        let mut waiting = false;
+        let (mut waiting, mut full) = (false, false);
         let walk = walkdir::WalkDir::new(&self.path).max_depth(MAX_DEPTH).sort_by_file_name();
         // What cannot be listed is absent: the card may be half out.
         let walk =
@@ -153,10 +155,13 @@ impl Folder {
                     continue;
                 }
             };
-            if !file.done {
-                file.done = matches!(self.open(path, &file, outlet)?, Opened::Done);
-                waiting |= !file.done;
+            if !file.done && !full {
+                let opened = self.open(path, &file, outlet)?;
+                file.done = matches!(opened, Opened::Done);
+                // What is offered in vain is written and removed: one such file a look is enough.
+                full = matches!(opened, Opened::Full);
             }
+            waiting |= !file.done;
             seen.insert(path.to_owned(), file);
         }
         *known = seen;
@@ -210,7 +215,7 @@ impl Folder {
         if offered == Offered::Taken {
             outlet.alive();
         }
-        Ok(if offered == Offered::Full { Opened::Wait } else { Opened::Done })
+        Ok(if offered == Offered::Full { Opened::Full } else { Opened::Done })
     }
 }
 
