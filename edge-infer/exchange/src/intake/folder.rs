@@ -1,0 +1,304 @@
+//! A watched folder: a camera's card, a stick, a network drop. Only ever read.
+//!
+//! A file counts when its size and time were the same at two looks and it decodes strictly; one that stays as it
+//! is and does not decode is handed on after [`Folder::damaged_after`], so that the exam can say what is wrong.
+//! Notifications only shorten the wait: they get lost on network file systems and when a card is pulled, so
+//! the folder is looked through at the start and every [`Folder::scan_every`] anyway.
+
+use std::collections::HashMap;
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::time::{Duration, Instant, SystemTime};
+
+use glaucoma_common::photo::{self, Limits};
+use notify::{RecursiveMode, Watcher};
+
+use super::{Hints, Intake, IntakeError, Offered, Outlet, zip_export};
+
+/// Folders within folders that are looked into; cameras use two.
+const MAX_DEPTH: usize = 8;
+
+/// Most files of a card that are looked at.
+const MAX_FILES: usize = 100_000;
+
+/// What counts as a sign of life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sign {
+    /// The folder is there: for a card or a stick.
+    Folder,
+    /// A file came: for a drop that is always there.
+    File,
+}
+
+/// See the module.
+#[derive(Debug, Clone)]
+pub struct Folder {
+    /// The folder; it may be absent, and come and go.
+    pub path: PathBuf,
+    /// Between two looks at a file that is not yet taken.
+    pub settle: Duration,
+    /// Between two looks at the whole folder when nothing was heard.
+    pub scan_every: Duration,
+    /// How long a file that does not decode must stay as it is before it is handed on as damaged.
+    pub damaged_after: Duration,
+    /// What counts as a sign of life.
+    pub sign: Sign,
+    /// What a photograph may be.
+    pub limits: Limits,
+}
+
+impl Folder {
+    /// The usual times: looks half a second apart, a scan every 30 s, 10 s for a damaged file.
+    #[must_use]
+    pub fn new(path: PathBuf) -> Self {
+        Self {
+            path,
+            settle: Duration::from_millis(500),
+            scan_every: Duration::from_secs(30),
+            damaged_after: Duration::from_secs(10),
+            sign: Sign::Folder,
+            limits: Limits::default(),
+        }
+    }
+}
+
+/// How a file looked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Look {
+    bytes: u64,
+    modified: Option<SystemTime>,
+}
+
+/// What is known of a file on the card.
+#[derive(Debug, Clone, Copy)]
+struct Known {
+    look: Look,
+    /// When it first looked like this.
+    since: Instant,
+    /// Nothing more is to be done while it looks like this.
+    done: bool,
+}
+
+/// What came of a look into a file.
+enum Opened {
+    /// Look again later.
+    Wait,
+    /// The exams are behind: look again later, and at no other file before.
+    Full,
+    /// Nothing more to do with it as it is.
+    Done,
+}
+
+impl Intake for Folder {
+    fn name(&self) -> &'static str {
+        "folder"
+    }
+
+    fn run(self, outlet: &Outlet) -> Result<(), IntakeError> {
+        let mut known = HashMap::new();
+        let mut watch = None;
+        while !outlet.stopped() {
+            if !self.path.is_dir() {
+                // A watch dies with what it watched.
+                (watch, known) = (None, HashMap::new());
+                outlet.pause(self.settle);
+                continue;
+            }
+            let watch = watch.get_or_insert_with(|| Watch::new(&self.path));
+            let waiting = self.look(&mut known, outlet)?;
+            watch.wait(
+                if waiting { self.settle } else { self.scan_every },
+                self.settle,
+                outlet,
+                || self.path.is_dir(),
+            );
+        }
+        Ok(())
+    }
+}
+
+impl Folder {
+    /// Looks through the folder once; says whether a file is waiting for another look.
+    fn look(
+        &self,
+        known: &mut HashMap<PathBuf, Known>,
+        outlet: &Outlet,
+    ) -> Result<bool, IntakeError> {
+        let mut seen = HashMap::new();
+        let (mut waiting, mut full) = (false, false);
+        let walk = walkdir::WalkDir::new(&self.path).max_depth(MAX_DEPTH).sort_by_file_name();
+        // What cannot be listed is absent: the card may be half out.
+        let walk =
+            walk.into_iter().filter_entry(|entry| entry.depth() == 0 || !is_hidden(entry.path()));
+        for entry in walk.filter_map(Result::ok).take(MAX_FILES) {
+            if outlet.stopped() {
+                return Ok(false);
+            }
+            let path = entry.path();
+            if !entry.file_type().is_file() || !(is_photograph(path) || is_zip(path)) {
+                continue;
+            }
+            let Ok(metadata) = entry.metadata() else { continue };
+            let look = Look { bytes: metadata.len(), modified: metadata.modified().ok() };
+            let mut file = match known.get(path) {
+                Some(file) if file.look == look => *file,
+                // The first of two looks.
+                _ => {
+                    seen.insert(
+                        path.to_owned(),
+                        Known { look, since: Instant::now(), done: false },
+                    );
+                    waiting = true;
+                    continue;
+                }
+            };
+            if !file.done && !full {
+                let opened = self.open(path, &file, outlet)?;
+                file.done = matches!(opened, Opened::Done);
+                // What is offered in vain is written and removed: one such file a look is enough.
+                full = matches!(opened, Opened::Full);
+            }
+            waiting |= !file.done;
+            seen.insert(path.to_owned(), file);
+        }
+        *known = seen;
+        if self.sign == Sign::Folder && self.path.is_dir() {
+            outlet.alive();
+        }
+        Ok(waiting)
+    }
+
+    fn open(&self, path: &Path, file: &Known, outlet: &Outlet) -> Result<Opened, IntakeError> {
+        if is_zip(path) {
+            return self.open_zip(path, file, outlet);
+        }
+        if file.look.bytes > self.limits.max_bytes as u64 {
+            tracing::warn!(
+                bytes = file.look.bytes,
+                "a file is too large for a photograph; passed over"
+            );
+            return Ok(Opened::Done);
+        }
+        // Into memory first: where the card is pulled here, nothing was written.
+        let Ok(bytes) = read(path, file.look.bytes) else { return Ok(Opened::Wait) };
+        let settled = file.since.elapsed() >= self.damaged_after;
+        if photo::decode(&bytes, &self.limits).is_err() && !settled {
+            return Ok(Opened::Wait);
+        }
+        Ok(self.give(bytes, path.display().to_string(), outlet)?)
+    }
+
+    fn open_zip(&self, path: &Path, file: &Known, outlet: &Outlet) -> Result<Opened, IntakeError> {
+        let Ok(archive) = File::open(path) else { return Ok(Opened::Wait) };
+        let mut outcome = Ok(Opened::Done);
+        let read = zip_export::each_photograph(archive, self.limits.max_bytes, |name, bytes| {
+            outcome = self.give(bytes, format!("{}!{name}", path.display()), outlet);
+            matches!(outcome, Ok(Opened::Done)) && !outlet.stopped()
+        });
+        match read {
+            Ok(()) => outcome,
+            // Perhaps still being written; what was taken from it is known next time.
+            Err(_) if file.since.elapsed() < self.damaged_after => outcome.map(|_| Opened::Wait),
+            Err(error) => {
+                tracing::warn!(%error, "a ZIP export was given up");
+                outcome
+            }
+        }
+    }
+
+    fn give(&self, bytes: Vec<u8>, origin: String, outlet: &Outlet) -> Result<Opened, IntakeError> {
+        let hints = Hints { taken_at: exif_time(&bytes), ..Hints::default() };
+        let offered = outlet.offer(bytes, origin, hints)?;
+        if offered == Offered::Taken {
+            outlet.alive();
+        }
+        Ok(if offered == Offered::Full { Opened::Full } else { Opened::Done })
+    }
+}
+
+/// Wakes up when something happens in the folder.
+struct Watch {
+    /// Kept for its life: dropping it ends the watch.
+    _watcher: Option<notify::RecommendedWatcher>,
+    events: Receiver<()>,
+}
+
+impl Watch {
+    fn new(path: &Path) -> Self {
+        let (sender, events) = channel();
+        let notice = move |event: notify::Result<notify::Event>| {
+            // Our own reading is an event too.
+            if !event.is_ok_and(|event| matches!(event.kind, notify::EventKind::Access(kind)
+                if !matches!(kind, notify::event::AccessKind::Close(notify::event::AccessMode::Write))))
+            {
+                let _ = sender.send(());
+            }
+        };
+        let watcher = notify::recommended_watcher(notice).and_then(|mut watcher| {
+            watcher.watch(path, RecursiveMode::Recursive)?;
+            Ok(watcher)
+        });
+        if let Err(error) = &watcher {
+            tracing::info!(%error, "the folder cannot be watched; it is looked through from time to time");
+        }
+        Self { _watcher: watcher.ok(), events }
+    }
+
+    /// Waits for an event, or for `time`, or until the folder is gone or a stop.
+    fn wait(&self, time: Duration, nap: Duration, outlet: &Outlet, there: impl Fn() -> bool) {
+        let until = Instant::now() + time;
+        while !outlet.stopped() && there() {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return;
+            }
+            match self.events.recv_timeout(left.min(nap)) {
+                Ok(()) => {
+                    // A copy makes many: one look for all of them.
+                    while self.events.try_recv().is_ok() {}
+                    outlet.pause(nap.min(left));
+                    return;
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => outlet.pause(left.min(nap)),
+            }
+        }
+    }
+}
+
+/// The whole file, if it still has the size it was seen with.
+fn read(path: &Path, size: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(path)?.take(size + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 == size { Ok(bytes) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
+}
+
+/// Whether the name is a finished photograph's: not hidden (`.x.jpg`, `._x.jpg` of a Mac), not `x.jpg.tmp`.
+pub(super) fn is_photograph(path: &Path) -> bool {
+    ends_in(path, &["jpg", "jpeg", "png"])
+}
+
+fn is_zip(path: &Path) -> bool {
+    ends_in(path, &["zip"])
+}
+
+fn ends_in(path: &Path, extensions: &[&str]) -> bool {
+    let extension = path.extension().and_then(OsStr::to_str).unwrap_or_default();
+    !is_hidden(path) && extensions.iter().any(|wanted| extension.eq_ignore_ascii_case(wanted))
+}
+
+fn is_hidden(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."))
+}
+
+/// When the picture was taken by the camera's clock.
+fn exif_time(bytes: &[u8]) -> Option<String> {
+    let exif = exif::Reader::new().read_from_container(&mut io::Cursor::new(bytes)).ok()?;
+    let field = exif.get_field(exif::Tag::DateTimeOriginal, exif::In::PRIMARY)?;
+    let exif::Value::Ascii(text) = &field.value else { return None };
+    let time = exif::DateTime::from_ascii(text.first()?).ok()?;
+    Some(time.to_string().replace(' ', "T"))
+}

@@ -1,0 +1,139 @@
+//! What a visit's transaction says.
+
+use std::collections::HashSet;
+
+use glaucoma_exchange::fhir::{FhirError, Programme, bundle};
+use glaucoma_records::visit::{Finding, Visit};
+use serde_json::{Value, json};
+
+use crate::fixture::{station, visit};
+
+fn programme() -> Programme {
+    Programme {
+        person_system: "https://programme.example/persons".into(),
+        device_system: "https://programme.example/devices".into(),
+        station: station(),
+    }
+}
+
+fn written(visit: &Visit) -> Value {
+    serde_json::to_value(bundle(visit, &programme()).unwrap()).unwrap()
+}
+
+fn of_kind<'a>(bundle: &'a Value, kind: &'a str) -> impl Iterator<Item = &'a Value> {
+    let entries = bundle["entry"].as_array().unwrap().iter();
+    entries.map(|entry| &entry["resource"]).filter(move |it| it["resourceType"] == kind)
+}
+
+fn observation<'a>(bundle: &'a Value, code: &str, eye: &str) -> Option<&'a Value> {
+    of_kind(bundle, "Observation")
+        .find(|it| it["code"]["coding"][0]["code"] == code && it["bodySite"]["text"] == eye)
+}
+
+#[test]
+fn each_eye_says_what_was_found_and_no_more() {
+    let bundle = written(&visit());
+    let right = "Right eye";
+    assert_eq!(observation(&bundle, "gradable", right).unwrap()["valueBoolean"], true);
+    let probability = observation(&bundle, "glaucoma-probability", right).unwrap();
+    assert_eq!(probability["valueQuantity"]["value"], 0.75);
+    assert_eq!(probability["interpretation"][0]["coding"][0]["code"], "POS");
+    assert_eq!(probability["component"][0]["valueQuantity"]["value"], 0.5);
+    let vcdr = observation(&bundle, "vcdr", right).unwrap();
+    assert_eq!(
+        vcdr["valueQuantity"],
+        json!({"value": 0.66, "system": "http://unitsofmeasure.org", "code": "1"})
+    );
+    assert_eq!(vcdr["code"]["coding"][1]["code"], "71485-7");
+    assert_eq!(vcdr["component"].as_array().unwrap().len(), 2);
+    // The left eye could not be graded: that is said, and no number is.
+    let left = observation(&bundle, "gradable", "Left eye").unwrap();
+    assert_eq!(
+        (&left["valueBoolean"], &left["note"][0]["text"]),
+        (&json!(false), &json!("blurred"))
+    );
+    assert_eq!(observation(&bundle, "vcdr", "Left eye"), None);
+    assert_eq!(of_kind(&bundle, "Observation").count(), 4);
+    let report = of_kind(&bundle, "DiagnosticReport").next().unwrap();
+    assert_eq!(report["status"], "final");
+    assert_eq!(report["result"].as_array().unwrap().len(), 4);
+    assert_eq!(of_kind(&bundle, "ServiceRequest").count(), 1);
+    assert_eq!(of_kind(&bundle, "ImagingStudy").next().unwrap()["numberOfInstances"], 2);
+}
+
+#[test]
+fn the_left_eye_has_no_code_of_the_right() {
+    let mut visit = visit();
+    visit.exams[1].finding = visit.exams[0].finding.clone();
+    let bundle = written(&visit);
+    let codings = &observation(&bundle, "vcdr", "Left eye").unwrap()["code"]["coding"];
+    assert_eq!(codings.as_array().unwrap().len(), 1);
+}
+
+#[test]
+fn every_reference_leads_to_an_entry_and_every_entry_is_conditional() {
+    let bundle = written(&visit());
+    let entries = bundle["entry"].as_array().unwrap();
+    let urls: HashSet<&str> = entries.iter().map(|it| it["fullUrl"].as_str().unwrap()).collect();
+    assert_eq!(urls.len(), entries.len());
+    let text = bundle.to_string();
+    let mut references = 0;
+    for reference in text.split("\"reference\":\"").skip(1) {
+        assert!(urls.contains(reference.split('"').next().unwrap()), "{reference:.60}");
+        references += 1;
+    }
+    assert!(references > 10);
+    for entry in entries {
+        let (request, kind) =
+            (&entry["request"], entry["resource"]["resourceType"].as_str().unwrap());
+        if kind == "Patient" {
+            let query = "identifier=https%3A%2F%2Fprogramme.example%2Fpersons%7CCAMP%2F7%5C%7C1";
+            assert_eq!(*request, json!({"method": "POST", "url": "Patient", "ifNoneExist": query}));
+        } else {
+            assert_eq!(request["method"], "PUT");
+            assert!(request["url"].as_str().unwrap().starts_with(&format!("{kind}?identifier=")));
+        }
+    }
+}
+
+#[test]
+fn the_same_visit_is_the_same_bundle_and_another_is_not() {
+    assert_eq!(written(&visit()), written(&visit()));
+    let mut other = visit();
+    other.uid.0 = "2.25.2000".into();
+    let urls = |bundle: &Value| -> HashSet<String> {
+        bundle["entry"].as_array().unwrap().iter().map(|it| it["fullUrl"].to_string()).collect()
+    };
+    assert!(urls(&written(&visit())).is_disjoint(&urls(&written(&other))));
+}
+
+#[test]
+fn a_retake_gives_way_to_the_photograph_that_was_graded() {
+    let mut visit = visit();
+    let mut again = visit.exams[0].clone();
+    again.uid.0 = "2.25.1003".into();
+    again.finding = Finding::Retake { reasons: vec!["dark".into()] };
+    visit.exams.push(again);
+    let bundle = written(&visit);
+    assert_eq!(observation(&bundle, "gradable", "Right eye").unwrap()["valueBoolean"], true);
+    visit.decision = None;
+    assert_eq!(
+        of_kind(&written(&visit), "DiagnosticReport").next().unwrap()["status"],
+        "preliminary"
+    );
+}
+
+#[test]
+fn what_fhir_cannot_hold_is_an_error() {
+    let mut nameless = visit();
+    nameless.person.id = " ".into();
+    assert!(matches!(bundle(&nameless, &programme()), Err(FhirError::Empty(_))));
+    let mut nan = visit();
+    if let Finding::Graded { vcdr, .. } = &mut nan.exams[0].finding {
+        *vcdr = f64::NAN;
+    }
+    assert!(matches!(bundle(&nan, &programme()), Err(FhirError::NotFinite { .. })));
+    let mut empty = visit();
+    empty.exams.clear();
+    assert!(matches!(bundle(&empty, &programme()), Err(FhirError::Empty(_))));
+}
