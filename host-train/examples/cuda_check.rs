@@ -1,5 +1,5 @@
-//! Compares a GPU with the CPU: each layer, each task's pass through the network, steps of MTL-IO with
-//! a checkpoint between them, and that a loss which is not finite moves nothing.
+//! Compares a GPU with the CPU: batches, each layer, each task's pass through the network, what a teacher
+//! adds, steps of MTL-IO with a checkpoint between them, and that a loss which is not finite moves nothing.
 //!
 //! `cargo run --release -p host-train --features cuda --example cuda_check -- [device] [precision]`
 //! (default `cuda f32`) prints the relative error of everything compared and fails where one is
@@ -7,11 +7,15 @@
 
 use anyhow::{Context, Result, bail, ensure};
 use candle_core::{Device, Shape, Tensor, Var};
+use candle_nn::ops::sigmoid;
+use glaucoma_common::mask::Mask;
+use glaucoma_common::preprocess::{NetworkPoint, Placement};
 use host_train::adam::AdamConfig;
 use host_train::cli::device::Place;
-use host_train::dataset::batches::{Batch, Target};
+use host_train::dataset::augment::Augment;
+use host_train::dataset::batches::{Batch, BatchOptions, Batches, Example, Ingredient, Target};
 use host_train::gradients::Gradients;
-use host_train::loss::{FoveaLoss, masked_loss};
+use host_train::loss::{FoveaLoss, masked_loss, soft_loss};
 use host_train::network::cuda::Precision;
 use host_train::network::layers::conv2d::conv2d;
 use host_train::network::layers::dropout::dropout;
@@ -21,7 +25,11 @@ use host_train::network::layers::upsample_concat::upsample_concat;
 use host_train::network::tape::Tape;
 use host_train::network::{Mode, NetworkConfig, Task, UNet};
 use host_train::parallel::Alone;
-use host_train::strategy::{self, Step, StepOptions, Strategy, StrategyError, StrategyName};
+use host_train::strategy::{
+    self, Step, StepOptions, Strategy, StrategyError, StrategyName, Taught,
+};
+use image::{Rgb, RgbImage};
+use std::sync::Arc;
 
 const SIDE: usize = 32;
 const BATCH: usize = 2;
@@ -43,9 +51,11 @@ fn main() -> Result<()> {
     // to compare in the first layers: there the moves of whole steps are.
     let deep = precision != Precision::Bf16;
     let mut check = Check { gpu, most: of_layer, deep, failed: Vec::new() };
+    check.batches()?;
     check.layers()?;
     check.most = most;
     check.passes()?;
+    check.taught()?;
     check.evaluation()?;
     check.steps()?;
     check.a_loss_that_is_not_finite()?;
@@ -174,6 +184,89 @@ impl Check {
         Ok(())
     }
 
+    /// What a teacher adds to a step: its loss alone, and a task's whole loss with its gradients.
+    fn taught(&mut self) -> Result<()> {
+        let said = ((noise((BATCH, 1, SIDE, SIDE), 11)? + 1.0)? / 2.0)?;
+        self.layer("loss against a teacher", &[noise((BATCH, 1, SIDE, SIDE), 12)?], |_, v| {
+            Ok(soft_loss(Task::Fovea, &v[0], &said.to_device(v[0].device())?)?)
+        })?;
+        let run = |device: &Device| -> Result<(f64, Gradients)> {
+            let (net, batch) = (network(device)?, batch(device)?);
+            // As a teacher's own heads say it.
+            let of = |seed| -> Result<Tensor> {
+                Ok(sigmoid(&noise((BATCH, 1, SIDE, SIDE), seed)?.to_device(device)?)?)
+            };
+            let probabilities = [None, Some(of(13)?), Some(of(14)?), None];
+            let taught = Some(Taught { probabilities, weight: 0.5 });
+            let step = Step::new(&net, &batch, options(0), &Alone)?.taught(taught)?;
+            let outputs = step.forward(&[Task::Cup])?;
+            let loss = step.loss(Task::Cup, &outputs)?.context("no loss")?;
+            Ok((loss.value, step.gradients(&outputs, Some(&loss.on_tape))?))
+        };
+        let ((cpu, on_cpu), (gpu, on_gpu)) = (run(&Device::Cpu)?, run(&self.gpu)?);
+        let [cpu, gpu] = [cpu, gpu].map(|loss| Tensor::new(&[loss as f32], &Device::Cpu));
+        self.agree("taught: loss", &cpu?, &gpu?)?;
+        for (at, pair) in on_cpu.iter().zip(on_gpu.iter()).enumerate() {
+            if let (Some(a), Some(b), true) = (pair.0, pair.1, self.deep) {
+                self.agree(&format!("taught: gradient {at}"), a, b)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Batches of examples of which the device keeps some, has no room for others, and is given others
+    /// anew: the same bits as on the CPU in every epoch.
+    fn batches(&mut self) -> Result<()> {
+        let plain: Arc<Vec<Example>> = Arc::new((0..5).map(|n| example(n, SIDE as u32)).collect());
+        let masters = Arc::new((5..8).map(|n| example(n, 2 * SIDE as u32)).collect::<Vec<_>>());
+        let changed =
+            Ingredient { source: masters, repeat: 2.0, augment: Some(Augment::default()) };
+        let options = BatchOptions {
+            batch_size: 4,
+            side: SIDE as u32,
+            scale: 1.0 / 255.0,
+            seed: 1,
+            shuffle: true,
+            drop_partial: false,
+        };
+        let run = |device: &Device| -> Result<Vec<Batch>> {
+            let ingredients = vec![Ingredient::plain(plain.clone()), changed.clone()];
+            let batches = Batches::new(ingredients, options.clone(), device.clone())?;
+            // Room for two or three of the five.
+            let batches = batches.keeping(3 * 4 * SIDE * SIDE)?;
+            Ok((0..3).flat_map(|epoch| batches.epoch(epoch, 0)).collect::<Result<_, _>>()?)
+        };
+        let (cpu, gpu) = (run(&Device::Cpu)?, run(&self.gpu)?);
+        ensure!(
+            cpu.len() == gpu.len() && cpu.len() == 9,
+            "{} and {} batches",
+            cpu.len(),
+            gpu.len()
+        );
+        let same = |a: &Tensor, b: &Tensor| -> Result<bool> {
+            Ok(a.dims() == b.dims() && values(a)? == values(b)?)
+        };
+        for (a, b) in cpu.iter().zip(&gpu) {
+            ensure!(a.ids == b.ids && same(&a.images, &b.images)?, "other images: {:?}", b.ids);
+            for task in Task::ALL {
+                let (a, b) = match (a.target(task), b.target(task)) {
+                    (Some(a), Some(b)) => (a, b),
+                    (None, None) => continue,
+                    _ => bail!("only one of the two has labels of {}: {:?}", task.name(), b.ids),
+                };
+                let weighed = a.labelled == b.labelled && same(&a.weights, &b.weights)?;
+                ensure!(weighed, "other labels of {}", task.name());
+                match task {
+                    // A GPU's exponential may round otherwise.
+                    Task::Fovea => self.agree("batch: map of the fovea", &a.values, &b.values)?,
+                    _ => ensure!(same(&a.values, &b.values)?, "other values of {}", task.name()),
+                }
+            }
+        }
+        println!("{} batches have the same images and labels", cpu.len());
+        Ok(())
+    }
+
     fn evaluation(&mut self) -> Result<()> {
         let run = |device: &Device| -> Result<Vec<Tensor>> {
             let net = network(device)?;
@@ -297,15 +390,18 @@ fn one_step(
     batch: &Batch,
     number: u64,
 ) -> Result<strategy::StepReport> {
-    let options = StepOptions {
+    Ok(strategy.step(&Step::new(net, batch, options(number), &Alone)?)?)
+}
+
+fn options(number: u64) -> StepOptions {
+    StepOptions {
         lr: 1e-3,
         epoch: 0,
         dropout_seed: number,
         seed: number,
         fovea: FoveaLoss::L1,
         freeze_encoder: false,
-    };
-    Ok(strategy.step(&Step::new(net, batch, options, &Alone)?)?)
+    }
 }
 
 fn network(device: &Device) -> Result<UNet> {
@@ -331,6 +427,27 @@ fn batch(device: &Device) -> Result<Batch> {
         fovea: target(maps(4)?, 1.0)?,
         ids: vec!["one".into(), "two".into()],
     })
+}
+
+/// An example with the labels that its number gives it.
+fn example(number: usize, side: u32) -> Example {
+    let width = f64::from(side);
+    let placement = Placement { origin_x: 0.0, origin_y: 0.0, width, height: width, side };
+    let level =
+        |x: u32, y: u32, channel: u32| (x * 37 + y * 101 + channel * 59 + number as u32 * 7) as u8;
+    let pixels = RgbImage::from_fn(side, side, |x, y| Rgb([0, 1, 2].map(|c| level(x, y, c))));
+    let mut example = Example::unlabelled(format!("set/{number}"), number, pixels, placement);
+    let round = |radius: u32| {
+        Mask::from_fn(side, side, |x, y| {
+            x.abs_diff(side / 2).pow(2) + y.abs_diff(side / 3).pow(2) < radius.pow(2)
+        })
+    };
+    example.glaucoma = (number % 3 != 1).then_some(number.is_multiple_of(2));
+    example.disc = (number % 4 != 1).then(|| round(side / 5));
+    example.cup = number.is_multiple_of(2).then(|| round(side / 9));
+    example.fovea =
+        (!number.is_multiple_of(3)).then_some(NetworkPoint { x: width * 0.4, y: width * 0.62 });
+    example
 }
 
 /// Numbers in [-1, 1) that depend on the seed alone, on the CPU.

@@ -256,6 +256,35 @@ def bf16(n):
     print(f"  bf16, {n} numbers, the same bits")
 
 
+def batches(batch, side, labels):
+    """Bytes to a batch; `labels` says which of disc, cup and fovea any image has."""
+    rng, n, scale = np.random.default_rng(side), side * side, 1 / 255
+    line = np.dtype([("pixels", "u8"), ("disc", "u8"), ("cup", "u8"), ("x", "f8"), ("y", "f8")])
+    table, pixels = np.zeros(batch, dtype=line), rng.integers(0, 256, (batch, side, side, 3), dtype=np.uint8)
+    masks = rng.integers(0, 2, (2, batch, n), dtype=np.uint8)
+    points = rng.uniform(-1, side, (batch, 2))
+    outputs = [empty(batch, 3, side, side)] + [empty(batch, n) if has else None for has in labels]
+    # Image b lacks the label of kind b % 3, and the last image all.
+    has = np.array([[labels[kind] and b % 3 != kind and b + 1 < batch for b in range(batch)] for kind in range(3)])
+    for b in range(batch):
+        disc, cup = (masks[kind, b].ctypes.data if has[kind, b] else 0 for kind in range(2))
+        table[b] = pixels[b].ctypes.data, disc, cup, *(points[b] if has[2, b] else (np.nan, np.nan))
+    addresses = [0 if out is None else out for out in outputs]
+    launch("show", (batch, blocks(n, SPAN)), *addresses, table, side, scale)
+    assert (outputs[0] == pixels.transpose(0, 3, 1, 2).astype(np.float32) * np.float32(scale)).all()
+    for kind in range(2):
+        if labels[kind]:
+            assert (outputs[1 + kind] == masks[kind] * has[kind][:, None]).all()
+    if labels[2]:
+        y, x = torch.meshgrid(torch.arange(side), torch.arange(side), indexing="ij")
+        at = torch.tensor(points)[:, :, None, None]
+        squared = (x - at[:, 0]) ** 2 + (y - at[:, 1]) ** 2
+        map_of = torch.exp(-squared / (2 * 50 * (side / 256) ** 2)) * torch.tensor(has[2])[:, None, None]
+        agree("batch, map of the fovea", outputs[3], map_of, 1e-7)
+        assert (outputs[3][~has[2]] == 0).all()
+    print(f"  batch of {batch} at {side}: the same pixels and masks")
+
+
 def adam():
     sizes, steps = [1, 5000, 1024, 1025, 7], 5
     values = [noise(n, seed=n) for n in sizes]
@@ -314,6 +343,9 @@ with tempfile.TemporaryDirectory() as folder:
     print("bf16")
     for n in (9, 1024, 5001):
         bf16(n)
+    for shape in [(5, 48, (True, True, True)), (1, 16, (False, False, False)), (4, 33, (False, True, True))]:
+        print("batches", shape)
+        batches(*shape)
     print("Adam")
     adam()
     missed = KERNELS.keys() - called

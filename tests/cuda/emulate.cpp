@@ -19,7 +19,7 @@ static const Entry ENTRIES[] = {
     BARRIERS(global_max),       BARRIERS(global_max_grad),  PLAIN(joint),
     PLAIN(joint_grad_deep),     PLAIN(joint_grad_skip),     BARRIERS(loss_sums),
     BARRIERS(loss_finish),      PLAIN(loss_grad),           PLAIN(adam),
-    PLAIN(to_bf16),             PLAIN(from_bf16),
+    PLAIN(to_bf16),             PLAIN(from_bf16),           PLAIN(show),
 };
 
 // 0, or 1 where there is no such kernel.

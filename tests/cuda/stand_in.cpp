@@ -175,6 +175,13 @@ static void ucopy_f32(Dim, unsigned, void **a) {
         at<float *>(a, 4)[i] = at<const float *>(a, 3)[dims ? offset(i, rank, dims, dims + rank) : i];
     }
 }
+static void usigmoid_f32(Dim, unsigned, void **a) {
+    size_t rank = at<size_t>(a, 1), *dims = at<size_t *>(a, 2);
+    for (size_t i = 0; i < at<size_t>(a, 0); ++i) {
+        float x = at<const float *>(a, 3)[dims ? offset(i, rank, dims, dims + rank) : i];
+        at<float *>(a, 4)[i] = 1 / (1 + expf(-x));
+    }
+}
 static void affine_f32(Dim, unsigned, void **a) {
     size_t rank = at<size_t>(a, 1), *dims = at<size_t *>(a, 2);
     for (size_t i = 0; i < at<size_t>(a, 0); ++i) {
@@ -210,8 +217,9 @@ static void copy2d_f32(Dim, unsigned, void **a) {
 }
 
 #define STOCK(name) {#name, name}
-static const Entry STOCKS[] = {STOCK(badd_f32),      STOCK(bmul_f32),     STOCK(ucopy_f32),         STOCK(affine_f32),
-                               STOCK(const_set_f32), STOCK(copy2d_f32), STOCK(fast_sum_f32), STOCK(fast_sum_small_f32)};
+static const Entry STOCKS[] = {STOCK(badd_f32),   STOCK(bmul_f32),      STOCK(ucopy_f32),
+                               STOCK(affine_f32), STOCK(usigmoid_f32),  STOCK(const_set_f32),
+                               STOCK(copy2d_f32), STOCK(fast_sum_f32),  STOCK(fast_sum_small_f32)};
 
 extern "C" Status cuModuleGetFunction(const Entry **function, Handle, const char *name) {
     for (const Entry &entry : ENTRIES) {

@@ -9,12 +9,15 @@ pub use super::target::{Batch, Target, fovea_map};
 
 use super::DatasetError;
 use super::augment::augment;
+use super::packed::PackedBatch;
 use super::target::HostBatch;
+use crate::network::cuda::Kept;
 use candle_core::{Device, Tensor};
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
@@ -45,6 +48,8 @@ pub struct Batches {
     ingredients: Arc<Vec<Ingredient>>,
     options: BatchOptions,
     device: Device,
+    /// What a GPU keeps; the CPU has the examples at hand.
+    kept: Option<Arc<Kept>>,
     entries: usize,
     /// Of each batch the examples that are prepared here: the first and each so manieth after it.
     part: (usize, usize),
@@ -64,6 +69,7 @@ impl Batches {
     ///
     /// # Errors
     /// [`DatasetError::Options`]: a batch size or side of 0, a bad repeat or augmentation, nothing to draw.
+    /// A GPU in a program without CUDA.
     pub fn new(
         ingredients: Vec<Ingredient>,
         options: BatchOptions,
@@ -85,7 +91,19 @@ impl Batches {
         if entries == 0 {
             return fail("no examples to make batches of");
         }
-        Ok(Self { ingredients: Arc::new(ingredients), options, device, entries, part: (0, 1) })
+        let kept = device.is_cuda().then(|| Kept::new(&device, 0)).transpose()?.map(Arc::new);
+        let ingredients = Arc::new(ingredients);
+        Ok(Self { ingredients, options, device, kept, entries, part: (0, 1) })
+    }
+
+    /// The same batches on a GPU that keeps up to `bytes` of the examples that are shown unchanged: what
+    /// it keeps is copied to it once. On the CPU nothing changes.
+    ///
+    /// # Errors
+    /// Failures of the device.
+    pub fn keeping(self, bytes: usize) -> Result<Self, DatasetError> {
+        let kept = self.kept.map(|_| Kept::new(&self.device, bytes)).transpose()?.map(Arc::new);
+        Ok(Self { kept, ..self })
     }
 
     /// The same batches for one of `count` processes that share each of them: examples `rank`,
@@ -171,12 +189,12 @@ impl Batches {
         &self,
         epoch: u64,
         range: std::ops::Range<usize>,
-        sender: &SyncSender<Result<HostBatch, DatasetError>>,
+        sender: &SyncSender<Result<Prepared, DatasetError>>,
     ) {
         let order = self.order(epoch);
         let chunks: Vec<&[Entry]> = order.chunks(self.options.batch_size).collect();
         for chunk in chunks.get(range).unwrap_or_default() {
-            let batch = self.host_batch(epoch, chunk);
+            let batch = self.prepared(epoch, chunk);
             let failed = batch.is_err();
             // The consumer has gone, or cannot use what comes after an error.
             if sender.send(batch).is_err() || failed {
@@ -185,24 +203,37 @@ impl Batches {
         }
     }
 
-    fn host_batch(&self, epoch: u64, chunk: &[Entry]) -> Result<HostBatch, DatasetError> {
+    fn prepared(&self, epoch: u64, chunk: &[Entry]) -> Result<Prepared, DatasetError> {
         let (first, step) = self.part;
         let own: Vec<Entry> = chunk.iter().skip(first).step_by(step).copied().collect();
-        let examples: Result<Vec<Example>, DatasetError> =
+        let examples: Result<Vec<Cow<'_, Example>>, DatasetError> =
             own.par_iter().map(|entry| self.example(epoch, *entry)).collect();
-        HostBatch::new(&examples?, self.options.scale)
+        let (examples, scale) = (examples?, self.options.scale);
+        let Some(kept) = &self.kept else {
+            return HostBatch::new(&examples, scale).map(Prepared::Values);
+        };
+        let keyed: Vec<_> = own
+            .iter()
+            .zip(&examples)
+            .map(|(entry, example)| {
+                // What is lent is the same in every epoch.
+                let lent = matches!(example, Cow::Borrowed(_));
+                (example.as_ref(), lent.then_some((entry.ingredient, entry.index)))
+            })
+            .collect();
+        PackedBatch::new(&keyed, scale, kept).map(Prepared::Packed)
     }
 
-    fn example(&self, epoch: u64, entry: Entry) -> Result<Example, DatasetError> {
+    fn example(&self, epoch: u64, entry: Entry) -> Result<Cow<'_, Example>, DatasetError> {
         let ingredient = &self.ingredients[entry.ingredient];
         let master = ingredient.source.example(entry.index, epoch)?;
         let side = self.options.side;
         match &ingredient.augment {
             Some(options) => {
                 let mut rng = example_rng(self.options.seed, epoch, entry);
-                Ok(augment(&master, side, options, &mut rng))
+                Ok(Cow::Owned(augment(&master, side, options, &mut rng)))
             }
-            None if master.side() == side => Ok(master.into_owned()),
+            None if master.side() == side => Ok(master),
             None => Err(DatasetError::Options(format!(
                 "{}: {} pixels wide, but without augmentation it must have the network's {side}",
                 master.id,
@@ -259,9 +290,24 @@ fn example_rng(seed: u64, epoch: u64, entry: Entry) -> ChaCha8Rng {
     ChaCha8Rng::from_seed(bytes)
 }
 
+/// What the preparing thread makes and the consumer moves to the device.
+enum Prepared {
+    Values(HostBatch),
+    Packed(PackedBatch),
+}
+
+impl Prepared {
+    fn into_batch(self, device: &Device) -> Result<Batch, DatasetError> {
+        match self {
+            Self::Values(batch) => batch.into_batch(device),
+            Self::Packed(batch) => batch.into_batch(),
+        }
+    }
+}
+
 /// The batches of one epoch. Dropping it stops the preparation.
 pub struct Epoch {
-    receiver: Option<Receiver<Result<HostBatch, DatasetError>>>,
+    receiver: Option<Receiver<Result<Prepared, DatasetError>>>,
     preparer: Option<JoinHandle<()>>,
     failure: Option<DatasetError>,
     device: Device,

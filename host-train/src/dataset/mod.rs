@@ -19,6 +19,7 @@ pub mod idrid;
 mod importer_tests;
 pub mod load;
 pub mod mask_source;
+mod packed;
 pub mod phantom;
 pub mod photometric;
 pub mod pseudo;

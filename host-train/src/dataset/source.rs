@@ -21,7 +21,8 @@ pub trait Source: Send + Sync {
 
     /// The example `index` (below [`Source::len`]) as `epoch` sees it, at the network's side or larger.
     ///
-    /// A pure function of its arguments, because an interrupted training must see the same again.
+    /// A pure function of its arguments, because an interrupted training must see the same again. What is
+    /// lent must be the same in every epoch: a GPU keeps it.
     ///
     /// # Errors
     /// Whatever stops the example's making.

@@ -2,10 +2,14 @@
 
 use super::DatasetError;
 use super::example::Example;
+use super::packed::PackedBatch;
 use crate::network::Task;
+use crate::network::cuda::Kept;
 use candle_core::{Device, Tensor};
 use glaucoma_common::mask::Mask;
 use glaucoma_common::preprocess::{NetworkPoint, to_input};
+use std::borrow::Borrow;
+use std::sync::Arc;
 
 /// What one step sees.
 #[derive(Debug, Clone)]
@@ -35,6 +39,16 @@ pub struct Target {
     pub labelled: usize,
 }
 
+impl Target {
+    /// Values (B, ...) of images that count so much each.
+    pub(crate) fn new(values: Tensor, weights: Vec<f32>) -> Result<Self, DatasetError> {
+        let labelled = weights.iter().filter(|&&weight| weight > 0.0).count();
+        let count = weights.len();
+        let weights = Tensor::from_vec(weights, count, values.device())?;
+        Ok(Self { values, weights, labelled })
+    }
+}
+
 impl Batch {
     /// The task's labels; `None` when no image of the batch has one.
     pub fn target(&self, task: Task) -> Option<&Target> {
@@ -57,11 +71,16 @@ impl Batch {
         scale: f32,
         device: &Device,
     ) -> Result<Self, DatasetError> {
+        if device.is_cuda() {
+            let kept = Arc::new(Kept::new(device, 0)?);
+            let once: Vec<_> = examples.iter().map(|example| (example, None)).collect();
+            return PackedBatch::new(&once, scale, &kept)?.into_batch();
+        }
         HostBatch::new(examples, scale)?.into_batch(device)
     }
 }
 
-/// A batch in the host's memory: what the preparing thread makes and the consumer moves to a device.
+/// A batch in the host's memory with all its values, as the CPU takes it.
 pub(crate) struct HostBatch {
     side: usize,
     images: Vec<f32>,
@@ -72,26 +91,15 @@ pub(crate) struct HostBatch {
     ids: Vec<String>,
 }
 
-struct HostTarget {
+pub(crate) struct HostTarget {
     values: Vec<f32>,
     weights: Vec<f32>,
 }
 
 impl HostBatch {
-    pub(crate) fn new(examples: &[Example], scale: f32) -> Result<Self, DatasetError> {
-        let side = examples.first().map(Example::side).unwrap_or_default();
-        if side == 0 {
-            return Err(DatasetError::Options("a batch needs at least one example".into()));
-        }
-        for example in examples {
-            if example.pixels.dimensions() != (side, side) {
-                let (width, height) = example.pixels.dimensions();
-                return Err(DatasetError::Options(format!(
-                    "{}: {width}x{height} pixels in a batch of {side}x{side}",
-                    example.id
-                )));
-            }
-        }
+    pub(crate) fn new(examples: &[impl Borrow<Example>], scale: f32) -> Result<Self, DatasetError> {
+        let examples: Vec<&Example> = examples.iter().map(Borrow::borrow).collect();
+        let side = one_side(&examples)?;
         let pixels = (side as usize) * (side as usize);
         let images = examples.iter().flat_map(|example| to_input(&example.pixels, scale)).collect();
         let class = |example: &Example, out: &mut [f32]| fill_class(example.glaucoma, out);
@@ -101,10 +109,10 @@ impl HostBatch {
         Ok(Self {
             side: side as usize,
             images,
-            glaucoma: HostTarget::new(examples, 1, class),
-            disc: HostTarget::new(examples, pixels, disc),
-            cup: HostTarget::new(examples, pixels, cup),
-            fovea: HostTarget::new(examples, pixels, fovea),
+            glaucoma: HostTarget::new(&examples, 1, class),
+            disc: HostTarget::new(&examples, pixels, disc),
+            cup: HostTarget::new(&examples, pixels, cup),
+            fovea: HostTarget::new(&examples, pixels, fovea),
             ids: examples.iter().map(|example| example.id.clone()).collect(),
         })
     }
@@ -127,8 +135,8 @@ impl HostBatch {
 
 impl HostTarget {
     /// `fill` writes one example's `length` values and says whether there was a label to write.
-    fn new(
-        examples: &[Example],
+    pub(crate) fn new(
+        examples: &[&Example],
         length: usize,
         fill: impl Fn(&Example, &mut [f32]) -> bool,
     ) -> Option<Self> {
@@ -144,18 +152,37 @@ impl HostTarget {
         weights.contains(&1.0).then_some(Self { values, weights })
     }
 
-    fn into_target(self, shape: &[usize], device: &Device) -> Result<Target, DatasetError> {
-        let labelled = self.weights.iter().filter(|&&weight| weight > 0.0).count();
-        let count = self.weights.len();
-        Ok(Target {
-            values: Tensor::from_vec(self.values, shape, device)?,
-            weights: Tensor::from_vec(self.weights, count, device)?,
-            labelled,
-        })
+    pub(crate) fn into_target(
+        self,
+        shape: &[usize],
+        device: &Device,
+    ) -> Result<Target, DatasetError> {
+        Target::new(Tensor::from_vec(self.values, shape, device)?, self.weights)
     }
 }
 
-fn fill_class(label: Option<bool>, out: &mut [f32]) -> bool {
+/// The side that all have, at least 1.
+///
+/// # Errors
+/// No example, or one of another side.
+pub(crate) fn one_side(examples: &[&Example]) -> Result<u32, DatasetError> {
+    let side = examples.first().map(|example| example.side()).unwrap_or_default();
+    if side == 0 {
+        return Err(DatasetError::Options("a batch needs at least one example".into()));
+    }
+    for example in examples {
+        if example.pixels.dimensions() != (side, side) {
+            let (width, height) = example.pixels.dimensions();
+            return Err(DatasetError::Options(format!(
+                "{}: {width}x{height} pixels in a batch of {side}x{side}",
+                example.id
+            )));
+        }
+    }
+    Ok(side)
+}
+
+pub(crate) fn fill_class(label: Option<bool>, out: &mut [f32]) -> bool {
     if let (Some(positive), Some(value)) = (label, out.first_mut()) {
         *value = f32::from(u8::from(positive));
     }

@@ -43,6 +43,10 @@ pub struct Config {
     /// refuses the others.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub precision: Option<Precision>,
+    /// How many MiB of a GPU's memory may keep the examples that are shown unchanged, so that no step
+    /// copies them; absent: 2048. The CPU has no use for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gpu_cache_mib: Option<usize>,
     /// How the tasks share the weights.
     pub strategy: StrategyName,
     /// How the fovea's map is compared with its Gaussian.
@@ -114,6 +118,7 @@ impl Default for Config {
             epochs: 300,
             batch: 8,
             precision: None,
+            gpu_cache_mib: None,
             strategy: StrategyName::Independent,
             fovea_loss: FoveaLoss::L1,
             telemetry_every: 0,

@@ -12,7 +12,7 @@ use std::path::PathBuf;
 /// batches.
 ///
 /// # Errors
-/// A process with another configuration (folders for results and decoded pictures may differ), other
+/// A process with another configuration (folders for results and decoded pictures, and what a GPU keeps, may differ), other
 /// data or another position; more processes than a batch has images.
 pub fn join(
     peers: &dyn Peers,
@@ -21,7 +21,7 @@ pub fn join(
     net: &UNet,
     position: Position,
 ) -> Result<Data, TrainingError> {
-    let shared = Config { out: PathBuf::new(), cache: None, ..config.clone() };
+    let shared = Config { out: PathBuf::new(), cache: None, gpu_cache_mib: None, ..config.clone() };
     peers.same("configuration", &shared.to_toml()?)?;
     peers.same("set of images or labels", &data.hash)?;
     peers.same("position in the training", &format!("{position:?}"))?;

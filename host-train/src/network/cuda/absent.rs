@@ -1,6 +1,6 @@
 //! What stands for the GPU in a program that was built without it: one error.
 
-use super::{Block, DeviceError, LossKind, Move, Precision, Rates};
+use super::{Block, DeviceError, Key, LossKind, Move, Packed, Precision, Rates, Shown};
 use crate::network::tape::Tape;
 use candle_core::{Device, Error, Result, Tensor};
 
@@ -34,6 +34,24 @@ pub(crate) fn upsample_concat(_: &Tape, _: &Tensor, _: &Tensor) -> Result<Tensor
 
 pub(crate) fn masked_loss(_: LossKind, _: &Tensor, _: &Tensor, _: &Tensor) -> Result<Tensor> {
     not_built()
+}
+
+/// Examples kept on a GPU; there is none.
+#[derive(Debug)]
+pub(crate) enum Kept {}
+
+impl Kept {
+    pub(crate) fn new(_: &Device, _: usize) -> Result<Self> {
+        not_built()
+    }
+
+    pub(crate) fn holds(&self, _: Key) -> bool {
+        match *self {}
+    }
+
+    pub(crate) fn show(&self, _: &[Packed], _: usize, _: f32) -> Result<Shown> {
+        match *self {}
+    }
 }
 
 /// Moments of an optimiser; there are none without a GPU.

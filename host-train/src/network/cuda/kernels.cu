@@ -14,6 +14,7 @@
 // Elements a block of the reductions takes.
 #define STRETCH 8192
 
+typedef unsigned char uint8;
 typedef unsigned short uint16;
 typedef unsigned int uint32;
 typedef unsigned long long uint64;
@@ -513,6 +514,38 @@ extern "C" __global__ void loss_grad(float *__restrict__ to_logits,
             slope *= scale;
         }
         to_logits[image + i] = slope;
+    }
+}
+
+// -------------------------------------------------------------------------------------- batches
+
+// An example on the device.
+struct Example {
+    // RGB row by row; the masks, 0 or 1. The address is 0 where there is no such label.
+    const uint8 *pixels, *disc, *cup;
+    // In pixel-index coordinates, NaN where it is unknown.
+    double fovea_x, fovea_y;
+};
+
+// Image grid: levels times `scale` as (B, 3, side, side), and the maps of the labels as (B, 1, side, side),
+// zero where an image has none. A map that no image has is not written: its address is 0. The fovea's is
+// that of `target.rs`, in f64 as there.
+extern "C" __global__ void show(float *__restrict__ images, float *__restrict__ discs,
+                                float *__restrict__ cups, float *__restrict__ foveas,
+                                const Example *__restrict__ examples, uint32 side, float scale) {
+    Example own = examples[blockIdx.x];
+    uint32 n = side * side;
+    uint64 map = (uint64)blockIdx.x * n;
+    double share = (double)side / 256.0, spread = 2.0 * (50.0 * share * share);
+    EACH_OF_RUN(i, n) {
+        for (uint32 c = 0; c < 3; ++c) images[3 * map + c * n + i] = (float)own.pixels[3 * i + c] * scale;
+        if (discs) discs[map + i] = own.disc && own.disc[i] ? 1.0f : 0.0f;
+        if (cups) cups[map + i] = own.cup && own.cup[i] ? 1.0f : 0.0f;
+        if (foveas) {
+            double x = (double)(i % side) - own.fovea_x, y = (double)(i / side) - own.fovea_y;
+            double value = exp(-(y * y) / spread) * exp(-(x * x) / spread);
+            foveas[map + i] = own.fovea_x == own.fovea_x ? (float)value : 0.0f;
+        }
     }
 }
 

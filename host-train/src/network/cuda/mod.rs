@@ -16,6 +16,8 @@ mod absent;
 #[cfg(feature = "cuda")]
 mod adam;
 #[cfg(feature = "cuda")]
+mod batch;
+#[cfg(feature = "cuda")]
 mod conv2d;
 #[cfg(feature = "cuda")]
 mod cudnn;
@@ -36,9 +38,9 @@ mod pool;
 pub(crate) use absent::*;
 #[cfg(feature = "cuda")]
 pub(crate) use {
-    adam::Moments, conv2d::conv2d, gpu::device, joint::upsample_concat, loss::masked_loss,
-    nccl::Id as NcclId, nccl::Nccl, nccl::Together, norm::conv_norm_relu, pool::global_max,
-    pool::max_pool,
+    adam::Moments, batch::Kept, conv2d::conv2d, gpu::device, joint::upsample_concat,
+    loss::masked_loss, nccl::Id as NcclId, nccl::Nccl, nccl::Together, norm::conv_norm_relu,
+    pool::global_max, pool::max_pool,
 };
 
 use super::layers::batch_norm::BatchNorm;
@@ -116,6 +118,37 @@ pub(crate) struct Rates {
     pub gain2: f32,
     /// Added to the root of the square.
     pub eps: f32,
+}
+
+/// What an example is kept under on the device, for [`Kept`].
+pub(crate) type Key = (usize, usize);
+
+/// An example on its way to the device, for [`Kept::show`].
+#[cfg_attr(not(feature = "cuda"), expect(dead_code, reason = "read on a GPU alone"))]
+pub(crate) struct Packed {
+    /// What to keep it under; `None`: it is shown but once.
+    pub key: Option<Key>,
+    /// RGB row by row, then the masks it has, disc before cup, 0 or 1: a byte each. `None` where the
+    /// device keeps them already.
+    pub bytes: Option<Vec<u8>>,
+    /// Whether there is a mask of the disc.
+    pub disc: bool,
+    /// Whether there is a mask of the cup.
+    pub cup: bool,
+    /// Where the fovea is, (x, y) in pixel-index coordinates.
+    pub fovea: Option<[f64; 2]>,
+}
+
+/// What the device made of examples: tensors on it.
+pub(crate) struct Shown {
+    /// (B, 3, S, S).
+    pub images: Tensor,
+    /// (B, 1, S, S), zero in an image without the label; `None` where no image has it.
+    pub disc: Option<Tensor>,
+    /// As `disc`.
+    pub cup: Option<Tensor>,
+    /// As `disc`; see [`crate::dataset::target::fovea_map`].
+    pub fovea: Option<Tensor>,
 }
 
 /// The kinds of loss that the kernels know; numbers as in `kernels.cu`.
