@@ -108,6 +108,7 @@ fn visit(sha256: &str) -> Visit {
         uid: Uid(format!("2.25.{number}")),
         eye,
         eye_seen: None,
+        eye_confirmed: false,
         taken_at: "2026-05-01T09:31:00Z".into(),
         photograph_sha256: sha256.into(),
         photograph_type: "image/jpeg".into(),
@@ -132,6 +133,8 @@ fn visit(sha256: &str) -> Visit {
         site: "Rampur".into(),
         operator: "Operator 7".into(),
         begun_at: "2026-05-01T09:30:00Z".into(),
+        note: None,
+        without_photograph: Vec::new(),
         exams: vec![
             exam(7001, Laterality::Right, graded),
             exam(7002, Laterality::Left, ungradable),

@@ -1,5 +1,7 @@
 //! New identifiers, passed in: the source is random on a device and counted in a test.
 
+pub use getrandom::Error as RandomError;
+
 use crate::visit::Uid;
 
 /// Gives identifiers that were never given before.
@@ -8,7 +10,7 @@ pub trait Ids: Send {
     ///
     /// # Errors
     /// When the operating system gives no random numbers.
-    fn next(&mut self) -> Result<Uid, getrandom::Error>;
+    fn next(&mut self) -> Result<Uid, RandomError>;
 }
 
 /// Random UUIDs (version 4) as DICOM UIDs, by the operating system's random numbers.
@@ -16,7 +18,7 @@ pub trait Ids: Send {
 pub struct RandomIds;
 
 impl Ids for RandomIds {
-    fn next(&mut self) -> Result<Uid, getrandom::Error> {
+    fn next(&mut self) -> Result<Uid, RandomError> {
         let mut bytes = [0; 16];
         getrandom::fill(&mut bytes)?;
         let uuid = uuid::Builder::from_random_bytes(bytes).into_uuid();

@@ -1,7 +1,8 @@
 //! `edge-infer journal`: sets the records up, checks them, counts them, gives them away.
 
-use std::io::BufRead;
-use std::path::PathBuf;
+use std::fs::File;
+use std::io::{BufRead, Write};
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, ensure};
 use clap::{Args, Subcommand};
@@ -88,7 +89,7 @@ pub fn run(args: &JournalArgs) -> anyhow::Result<Completion> {
         }
         JournalCommand::RecoveryKey { private } => {
             let (key, public) = RecoveryKey::generate();
-            files::write(private, &*key.to_bytes())
+            write_private(private, &*key.to_bytes())
                 .with_context(|| private.display().to_string())?;
             println!("{}", hexadecimal(&public));
         }
@@ -123,6 +124,17 @@ fn unlocked(config: &Config, operator: &str) -> anyhow::Result<Reader> {
     let journal = open_journal(config)?;
     journal.unlock(operator, &pin()?)?;
     Ok(journal.reader()?)
+}
+
+/// Writes a new file that its owner alone may read; one that is there stays.
+fn write_private(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    let mut options = File::options();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let mut file = options.open(path)?;
+    file.write_all(bytes)?;
+    file.sync_all()
 }
 
 /// One line of standard input.

@@ -12,7 +12,7 @@ use glaucoma_kiosk::screens::slip;
 use glaucoma_kiosk::text::Typesetter;
 use glaucoma_records::clock::{Clock, SystemClock};
 use glaucoma_records::export::Identity;
-use glaucoma_records::ids::{Ids, RandomIds};
+use glaucoma_records::ids::{Ids, RandomError, RandomIds};
 use glaucoma_records::journal::{Journal, JournalError};
 use glaucoma_records::visit::{EyeExam, Finding, ModelName, Person, Uid, Visit};
 
@@ -45,7 +45,7 @@ enum Failed {
     #[error(transparent)]
     Journal(#[from] JournalError),
     #[error("no random numbers: {0}")]
-    Ids(#[from] getrandom::Error),
+    Ids(#[from] RandomError),
     #[error(transparent)]
     Slip(#[from] DisplayError),
     #[error(transparent)]

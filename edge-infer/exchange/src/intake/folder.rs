@@ -188,7 +188,7 @@ impl Folder {
         if photo::decode(&bytes, &self.limits).is_err() && !settled {
             return Ok(Opened::Wait);
         }
-        Ok(self.give(bytes, path.display().to_string(), outlet)?)
+        self.give(bytes, path.display().to_string(), outlet)
     }
 
     fn open_zip(&self, path: &Path, file: &Known, outlet: &Outlet) -> Result<Opened, IntakeError> {

@@ -21,6 +21,7 @@ pub fn visit() -> Visit {
         uid: Uid(format!("2.25.{number}")),
         eye,
         eye_seen: Some(eye),
+        eye_confirmed: false,
         taken_at: "2026-05-01T09:31:00Z".into(),
         photograph_sha256: sha256_hex(RETINA),
         photograph_type: "image/jpeg".into(),
@@ -44,6 +45,8 @@ pub fn visit() -> Visit {
         site: "Rampur".into(),
         operator: "Operator Seven".into(),
         begun_at: "2026-05-01T09:30:00Z".into(),
+        note: None,
+        without_photograph: Vec::new(),
         exams: vec![
             exam(1001, Laterality::Right, graded),
             exam(1002, Laterality::Left, Finding::Ungradable { reasons: vec!["blurred".into()] }),

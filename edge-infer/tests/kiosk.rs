@@ -1,0 +1,189 @@
+//! `kiosk` and `journal` from outside: a person is examined on real pixels, from the PIN to the export.
+#![allow(clippy::unwrap_used)]
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use glaucoma_tests::{retina, workspace};
+use serde_json::Value;
+
+const PIN: &str = "222222";
+
+/// A device in a folder of its own.
+struct Camp {
+    folder: tempfile::TempDir,
+}
+
+impl Camp {
+    /// A journal with one operator.
+    fn founded() -> Self {
+        let camp = Self { folder: tempfile::tempdir().unwrap() };
+        let at = |name: &str| camp.path(name).display().to_string();
+        let config = format!(
+            "[camp]\nsites = [\"Huye\"]\n[journal]\nfolder = {:?}\ndevice_secret = {:?}\noutput = {:?}\n",
+            at("journal"),
+            at("secret"),
+            at("")
+        );
+        std::fs::write(camp.path("config.toml"), config).unwrap();
+        let key = camp.journal(&["recovery-key", "--private", &at("private.key")], "");
+        let key = text(&key.stdout);
+        let recovery_box = at("recovery.box");
+        let args = ["found", "--operator", "Asha", "--recovery-key", key.trim()];
+        let args = [&args[..], &["--recovery-box", &recovery_box]].concat();
+        done(&camp.journal(&args, PIN));
+        camp
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn journal(&self, args: &[&str], pin: &str) -> Output {
+        let config = self.path("config.toml");
+        let args = [&["journal", "--config", config.to_str().unwrap()], args].concat();
+        edge_infer(&args, pin)
+    }
+
+    fn day(&self, script: &str) -> Output {
+        std::fs::write(self.path("day.script"), script).unwrap();
+        let (config, screens) = (self.path("config.toml"), self.path("screens"));
+        let display = format!("png:{}", screens.display());
+        let input = format!("script:{}", self.path("day.script").display());
+        let args = ["kiosk", "--config", config.to_str().unwrap()];
+        edge_infer(&[&args[..], &["--display", &display, "--input", &input]].concat(), "")
+    }
+}
+
+fn edge_infer(args: &[&str], input: &str) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_edge-infer"));
+    command.current_dir(workspace()).args(args);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    // A program that asks for no PIN may be gone already.
+    let _ = writeln!(child.stdin.take().unwrap(), "{input}");
+    child.wait_with_output().unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+fn done(output: &Output) -> String {
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    text(&output.stdout)
+}
+
+/// What `screen --json` says of a photograph.
+fn screened(path: &Path) -> Value {
+    let output = edge_infer(&["screen", path.to_str().unwrap(), "--json"], "");
+    serde_json::from_str(&done(&output)).unwrap()
+}
+
+/// From the start to the home screen with [`PIN`], by the buttons.
+fn unlocking() -> String {
+    let down = "button down\n".repeat(3);
+    let digits = "button ok\n".repeat(PIN.len());
+    let up = "button up\n".repeat(3);
+    format!("camera on\nbutton ok\n{down}{digits}{up}button ok\n")
+}
+
+#[test]
+fn a_person_is_examined_decided_and_recorded() {
+    let camp = Camp::founded();
+    // The photograph that travels along shows a left eye; mirrored, it stands for a right one.
+    let right = camp.path("right.png");
+    let mirrored = image::imageops::flip_horizontal(&image::open(retina()).unwrap());
+    mirrored.save(&right).unwrap();
+    let script = format!(
+        "{}\
+         button ok            # new person\n\
+         button ok            # make a number\n\
+         button ok            # next\n\
+         photograph {}        # asked for is the right eye: the alarm\n\
+         button down\n\
+         button ok            # it is the left eye\n\
+         button ok            # next\n\
+         photograph right.png\n\
+         button ok            # decision\n\
+         button ok            # done\n",
+        unlocking(),
+        retina().display()
+    );
+    done(&camp.day(&script));
+    let screens = std::fs::read_dir(camp.path("screens")).unwrap().count();
+    assert!(screens > 10, "{screens} screens");
+
+    let summary: Value = serde_json::from_str(&done(&camp.journal(&["summary"], ""))).unwrap();
+    let counts = ["visits", "examined", "open", "photographs"].map(|key| summary[key].as_u64());
+    assert_eq!(counts, [Some(1), Some(1), Some(0), Some(2)]);
+    let verified = done(&camp.journal(&["verify", "--operator", "Asha"], PIN));
+    assert!(verified.contains("2 photographs (opened): nothing is wrong"), "{verified}");
+
+    let out = camp.path("").display().to_string();
+    done(&camp.journal(&["export", "--operator", "Asha", "--out", &out], PIN));
+    let visits = std::fs::read(camp.path("visits.json")).unwrap();
+    let visits: Value = serde_json::from_slice(&visits).unwrap();
+    let exams = visits["visits"][0]["exams"].as_array().unwrap();
+    // In the order they were taken: the left eye, whatever was said at first, and the right one.
+    for (exam, (eye, path)) in exams.iter().zip([("left", retina()), ("right", right)]) {
+        let screened = screened(&path);
+        assert_eq!(exam["eye"], eye);
+        assert_eq!(screened["laterality"], eye);
+        let finding = if exam["finding"].is_object() { &exam["finding"] } else { exam };
+        assert_eq!(finding["probability"], screened["risk"]["probability"], "{exam}");
+        assert_eq!(finding["vcdr"], screened["vcdr"], "{exam}");
+    }
+    assert_eq!(exams.len(), 2);
+}
+
+#[test]
+fn a_wrong_pin_opens_nothing() {
+    let camp = Camp::founded();
+    let out = camp.path("").display().to_string();
+    let output = camp.journal(&["export", "--operator", "Asha", "--out", &out], "333333");
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output.stderr).contains("the PIN is wrong"), "{}", text(&output.stderr));
+    assert!(!camp.path("visits.csv").exists());
+}
+
+#[test]
+fn damage_is_named() {
+    let camp = Camp::founded();
+    let script = format!(
+        "{}button ok\nbutton ok\nbutton ok\nphotograph {}\nbutton down\nbutton ok\n",
+        unlocking(),
+        retina().display()
+    );
+    done(&camp.day(&script));
+    let mut sealed = std::fs::read_dir(camp.path("journal/sealed")).unwrap();
+    let path = sealed.next().unwrap().unwrap().path();
+    let mut bytes = std::fs::read(&path).unwrap();
+    bytes[100] ^= 1;
+    std::fs::write(&path, bytes).unwrap();
+    let output = camp.journal(&["verify"], "");
+    assert_eq!(output.status.code(), Some(2));
+    let name = path.file_name().unwrap().to_str().unwrap();
+    assert!(text(&output.stderr).contains(name), "{}", text(&output.stderr));
+}
+
+#[test]
+fn what_is_not_a_configuration_is_refused_by_its_key() {
+    let camp = Camp::founded();
+    for (config, word) in [
+        ("[camp]\nretake = 3\n", "retake"),
+        ("[camp]\nsites = []\n", "camp.sites"),
+        ("[camp]\nthreshold = 1.5\n", "camp.threshold"),
+        ("[display]\nlanguage = \"xx\"\n", "display.language"),
+    ] {
+        std::fs::write(camp.path("config.toml"), config).unwrap();
+        let output = camp.day("wait 1s\n");
+        assert_eq!(output.status.code(), Some(2));
+        assert!(text(&output.stderr).contains(word), "{}", text(&output.stderr));
+    }
+    let printed = done(&edge_infer(&["kiosk", "--print-config"], ""));
+    std::fs::write(camp.path("config.toml"), printed).unwrap();
+    let output = camp.day("no step\n");
+    assert!(text(&output.stderr).contains("line 1"), "{}", text(&output.stderr));
+}
