@@ -328,6 +328,7 @@ fn after_the_visit(add: Add<'_>) {
     let ungradable = || Finding::Ungradable { reasons: reasons(&["out_of_focus"]) };
     add("decision-refer", &|kiosk| decided(kiosk, graded(0.72), graded(0.6), Some(true)));
     add("decision-not-suspected", &|kiosk| decided(kiosk, graded(0.1), graded(0.2), None));
+    add("decision-asymmetry", &|kiosk| decided(kiosk, graded(0.0), graded(0.49), Some(true)));
     add("decision-not-saved", &|kiosk| decided(kiosk, ungradable(), graded(0.2), Some(false)));
     add("decision-ungradable", &|kiosk| decided(kiosk, ungradable(), ungradable(), Some(true)));
     for (name, printing) in [
