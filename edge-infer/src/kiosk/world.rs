@@ -89,14 +89,18 @@ impl<'a> Device<'a> {
         Ok(self.journal.reader()?.waiting()?.try_into().unwrap_or(u32::MAX))
     }
 
-    /// The bundle answered its self-test when it was opened, else there were no device.
+    /// What is known without asking the board: the bundle answered its self-test and the journal was opened
+    /// for writing, else there were no device; a clock from before the model was made is wrong. Of the power
+    /// nothing is known, so it is not called fine.
     pub fn status(&self) -> Status {
         let fine = |detail: String| Check { fine: true, detail };
         let manifest = &self.bundle.manifest;
+        let now = self.clock.now().to_string();
         Status {
             model: fine(format!("{} {}", manifest.name, manifest.version)),
             storage: fine(String::new()),
-            clock: fine(self.clock.now().to_string()),
+            // Days and times of one length, year first: their alphabetical order is that of time.
+            clock: Check { fine: now >= manifest.created, detail: now },
             power: Check::default(),
         }
     }
