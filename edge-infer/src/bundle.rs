@@ -137,6 +137,14 @@ pub fn find_default() -> Result<PathBuf, BundleError> {
     find_default_beside(&default_places())
 }
 
+/// The file that is `named`, else [`find_default`].
+///
+/// # Errors
+/// As [`find_default`].
+pub fn named_or_default(named: Option<&Path>) -> Result<PathBuf, BundleError> {
+    named.map_or_else(find_default, |path| Ok(path.to_path_buf()))
+}
+
 /// As [`find_default`], in the given places.
 ///
 /// # Errors

@@ -2,6 +2,7 @@
 
 use std::io::Write;
 
+use glaucoma_common::photo::hexadecimal;
 use glaucoma_common::reading::Laterality;
 use serde::Serialize;
 use thiserror::Error;
@@ -80,7 +81,7 @@ pub fn export_json(
         line: Line,
         exams: Vec<JsonExam<'a>>,
     }
-    let audit_head = head.iter().map(|byte| format!("{byte:02x}")).collect();
+    let audit_head = hexadecimal(&head);
     let visits = visits.iter().map(|recorded| JsonVisit {
         line: Line::of(recorded, identity),
         exams: recorded.visit.exams.iter().map(|exam| JsonExam::of(exam, identity)).collect(),

@@ -43,10 +43,7 @@ pub struct BenchArgs {
 /// # Errors
 /// No usable model, a network that fails, a folder or standard output that cannot be written.
 pub fn run(args: &BenchArgs, started: Instant) -> anyhow::Result<Completion> {
-    let model = match &args.model {
-        Some(path) => path.clone(),
-        None => bundle::find_default()?,
-    };
+    let model = bundle::named_or_default(args.model.as_deref())?;
     let options = args.engine.options(Photographs::Alone);
     let before = Instant::now();
     let bundle = Bundle::open(&model, &options)?;

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, ensure};
 use clap::{Args, Subcommand};
 use glaucoma_common::files;
+use glaucoma_common::photo::hexadecimal;
 use glaucoma_records::export::Identity;
 use glaucoma_records::journal::Reader;
 use glaucoma_records::seal::RecoveryKey;
@@ -144,10 +145,6 @@ fn pin() -> anyhow::Result<String> {
     let pin = line.trim_end_matches(['\r', '\n']).to_owned();
     ensure!(!pin.is_empty(), "no PIN: give it as one line of standard input");
     Ok(pin)
-}
-
-fn hexadecimal(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn key(text: &str) -> anyhow::Result<[u8; 32]> {

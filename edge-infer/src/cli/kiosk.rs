@@ -100,10 +100,7 @@ fn day(
     steps: &Path,
 ) -> anyhow::Result<Completion> {
     let steps = script::read(steps)?;
-    let model = match &args.model {
-        Some(path) => path.clone(),
-        None => bundle::find_default()?,
-    };
+    let model = bundle::named_or_default(args.model.as_deref())?;
     let bundle = Bundle::open(&model, &args.engine.options(Photographs::Alone))?;
     let journal = open_journal(config)?;
     let operators = journal.reader()?.operators()?;

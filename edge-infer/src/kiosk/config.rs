@@ -31,7 +31,7 @@ pub struct Camp {
     /// How many photographs of an eye are taken again before it counts as ungradable.
     pub retakes: u32,
     /// The difference between the ratios of both eyes from which on it is a reason to refer.
-    pub asymmetry: f64,
+    pub asymmetry: Option<f64>,
     /// The probability from which on an eye is suspected, 0 to 1; left out: the model's own.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub threshold: Option<f64>,
@@ -79,14 +79,8 @@ pub struct JournalFiles {
 
 impl Default for Camp {
     fn default() -> Self {
-        let Rules { retakes, .. } = Rules::default();
-        Self {
-            sites: vec!["Camp".into()],
-            retakes,
-            asymmetry: 0.2,
-            threshold: None,
-            lock_after_s: 300,
-        }
+        let Rules { retakes, asymmetry } = Rules::default();
+        Self { sites: vec!["Camp".into()], retakes, asymmetry, threshold: None, lock_after_s: 300 }
     }
 }
 
@@ -169,8 +163,9 @@ impl Config {
             let inside = (0.0..=1.0).contains(&value);
             inside.then_some(()).ok_or_else(|| format!("{key}: {value} is not from 0 to 1"))
         };
-        share("camp.asymmetry", *asymmetry)?;
-        threshold.map_or(Ok(()), |threshold| share("camp.threshold", threshold))?;
+        for (key, value) in [("camp.asymmetry", asymmetry), ("camp.threshold", threshold)] {
+            value.map_or(Ok(()), |value| share(key, value))?;
+        }
         let Display { width, height, pixel_mm, .. } = self.display;
         if !(320..=4096).contains(&width) || !(320..=4096).contains(&height) {
             return Err(format!(
@@ -219,6 +214,6 @@ impl Config {
 
     /// By what a visit is decided.
     pub fn rules(&self) -> Rules {
-        Rules { retakes: self.camp.retakes, asymmetry: Some(self.camp.asymmetry) }
+        Rules { retakes: self.camp.retakes, asymmetry: self.camp.asymmetry }
     }
 }

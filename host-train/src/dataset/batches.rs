@@ -127,22 +127,6 @@ impl Batches {
         Ok(Self { part: (rank, count), ..self })
     }
 
-    /// Every example once an epoch, unchanged, in order: for validation.
-    ///
-    /// # Errors
-    /// As [`Batches::new`].
-    pub fn in_order(
-        examples: Arc<Vec<Example>>,
-        batch_size: usize,
-        side: u32,
-        scale: f32,
-        device: Device,
-    ) -> Result<Self, DatasetError> {
-        let options =
-            BatchOptions { batch_size, side, scale, seed: 0, shuffle: false, drop_partial: false };
-        Self::new(vec![Ingredient::plain(examples)], options, device)
-    }
-
     /// The first `count` images of the first epoch as they are learnt from, (N, 3, S, S); fewer where
     /// an epoch has fewer. The same in all processes that share batches.
     ///

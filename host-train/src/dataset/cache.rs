@@ -5,11 +5,11 @@
 //! program therefore finds no entry; nothing has to be invalidated by hand.
 
 use super::DatasetError;
+use glaucoma_common::photo::{hexadecimal, sha256_hex};
 use glaucoma_common::preprocess::{Framing, InputContract, ResizeFilter, prepare};
 use image::RgbImage;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use sha2::{Digest, Sha256};
-use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 /// Changes with the meaning of an entry's bytes.
@@ -49,7 +49,7 @@ impl Cache {
             hash.update((part.len() as u64).to_le_bytes());
             hash.update(part);
         }
-        hex(&hash.finalize())
+        hexadecimal(&hash.finalize())
     }
 
     /// Reads an entry; `None` when it is not there or is damaged (which is said in the log).
@@ -71,7 +71,7 @@ impl Cache {
         payload: &[u8],
     ) -> Result<(), DatasetError> {
         let path = self.path(key);
-        let header = Header { facts, length: payload.len(), sha256: hex(&Sha256::digest(payload)) };
+        let header = Header { facts, length: payload.len(), sha256: sha256_hex(payload) };
         let header =
             serde_json::to_vec(&header).map_err(|e| DatasetError::table(&path, e.to_string()))?;
         let io = |source| DatasetError::io(&path, source);
@@ -93,17 +93,8 @@ fn parse<F: DeserializeOwned>(bytes: &[u8]) -> Option<(F, Vec<u8>)> {
     let (length, rest) = rest.split_first_chunk::<4>()?;
     let (header, payload) = rest.split_at_checked(u32::from_le_bytes(*length) as usize)?;
     let header: Header<F> = serde_json::from_slice(header).ok()?;
-    let whole = payload.len() == header.length && hex(&Sha256::digest(payload)) == header.sha256;
+    let whole = payload.len() == header.length && sha256_hex(payload) == header.sha256;
     whole.then(|| (header.facts, payload.to_vec()))
-}
-
-/// Digits of a hash.
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        // Writing to a String cannot fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }
 
 /// A hash of what the preprocessing makes of a test picture in each framing: it changes when the code does.
@@ -129,7 +120,7 @@ fn fingerprint() -> Result<String, DatasetError> {
         hash.update(prepared.pixels.as_raw());
         hash.update(format!("{:?}", prepared.placement));
     }
-    Ok(hex(&hash.finalize()))
+    Ok(hexadecimal(&hash.finalize()))
 }
 
 #[cfg(test)]

@@ -1,15 +1,14 @@
 //! From samples to examples: photographs decoded in parallel, labels brought to the same pixels.
 
-use super::cache::{Cache, hex};
+use super::cache::Cache;
 use super::example::{DiscPosition, Example, Field};
 use super::{DatasetError, MaskSource, MaskTruth, Sample};
 use glaucoma_common::mask::Mask;
-use glaucoma_common::photo::{Limits, decode};
+use glaucoma_common::photo::{Limits, decode, sha256_hex};
 use glaucoma_common::preprocess::{InputContract, NativePoint, NetworkPoint, Placement, prepare};
 use image::RgbImage;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 use std::path::Path;
 
 /// Loads every sample as an example of `side` pixels, in the order of `samples`, on all cores.
@@ -140,7 +139,7 @@ impl Picture {
     ) -> Result<Self, DatasetError> {
         let bytes = std::fs::read(path).map_err(|source| DatasetError::io(path, source))?;
         let Some(cache) = cache else { return Self::decode(path, &bytes, contract) };
-        let content = hex(&Sha256::digest(&bytes));
+        let content = sha256_hex(&bytes);
         let key = cache.key(&["picture", &content, &format!("{contract:?}")]);
         if let Some(picture) =
             cache.read(&key).and_then(|(facts, pixels)| Self::restore(facts, pixels, contract.side))
@@ -212,7 +211,7 @@ fn load_mask(
         return source.load(native.0, native.1, placement);
     };
     let bytes = std::fs::read(path).map_err(|error| DatasetError::io(path, error))?;
-    let content = hex(&Sha256::digest(&bytes));
+    let content = sha256_hex(&bytes);
     let key =
         cache.key(&["mask", &content, &source.convention(), &format!("{native:?} {placement:?}")]);
     let side = placement.side;

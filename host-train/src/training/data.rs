@@ -12,6 +12,7 @@ use crate::dataset::{Dataset, DatasetError, Part, Sample, load, open, pseudo, sp
 use crate::network::Task;
 use candle_core::Device;
 use glaucoma_common::mask::Mask;
+use glaucoma_common::photo::hexadecimal;
 use glaucoma_common::preprocess::{InputContract, NetworkPoint};
 use glaucoma_common::reading::vcdr_of;
 use glaucoma_common::risk::VcdrModel;
@@ -19,7 +20,6 @@ use indicatif::{ProgressBar, ProgressStyle};
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 use std::borrow::Cow;
-use std::fmt::Write as _;
 use std::sync::Arc;
 
 /// How many phantoms of an endless series are looked at for what has to be counted.
@@ -366,11 +366,7 @@ impl Gathered {
         let cache = config.gpu_cache_mib.unwrap_or(GPU_CACHE_MIB).saturating_mul(1 << 20);
         let batches = Batches::new(self.ingredients, options, device.clone())?.keeping(cache)?;
         let (ratios, classes) = &self.vcdr;
-        let mut hash = String::new();
-        for byte in self.hash.finalize() {
-            // Writing to a String cannot fail.
-            let _ = write!(hash, "{byte:02x}");
-        }
+        let hash = hexadecimal(&self.hash.finalize());
         Ok(Data {
             steps_per_epoch: batches.batches_per_epoch() as u64,
             batches,

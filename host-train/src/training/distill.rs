@@ -3,12 +3,11 @@
 use super::checkpoint::{Checkpoint, CheckpointError};
 use super::config::{Config, ConfigError, Input, require};
 use crate::dataset::batches::Batch;
-use crate::dataset::cache::hex;
 use crate::network::{Mode, NetworkError, Task, UNet};
 use crate::strategy::Taught;
 use candle_core::{Device, Tensor};
+use glaucoma_common::photo::sha256_hex;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};
 
 /// Whom to learn from, as configured.
@@ -165,7 +164,7 @@ impl Teacher {
 /// SHA-256 of a file, in hex as `sha256sum` prints it.
 fn hash(path: &Path) -> Result<String, TeacherError> {
     let read = |source| TeacherError::Read { path: path.to_path_buf(), source };
-    Ok(hex(&Sha256::digest(std::fs::read(path).map_err(read)?)))
+    Ok(sha256_hex(&std::fs::read(path).map_err(read)?))
 }
 
 #[cfg(test)]

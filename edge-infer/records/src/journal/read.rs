@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use glaucoma_common::photo::hexadecimal;
 use rusqlite::types::ToSql;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde::Serialize;
@@ -214,7 +215,7 @@ impl Reader {
             without_photograph: parse(&without)?,
             decision: decision.as_deref().map(parse).transpose()?,
         };
-        let pseudonym = lookup[..8].iter().map(|byte| format!("{byte:02x}")).collect();
+        let pseudonym = hexadecimal(&lookup[..8]);
         Ok(Recorded { sequence, pseudonym, visit })
     }
 

@@ -77,10 +77,7 @@ pub struct ScreenArgs {
 /// When nothing at all can be done: no usable model, an output folder that cannot be made, standard
 /// output closed. What goes wrong with one photograph is reported and the rest still examined.
 pub fn run(args: &ScreenArgs) -> anyhow::Result<Completion> {
-    let model = match &args.model {
-        Some(path) => path.clone(),
-        None => bundle::find_default()?,
-    };
+    let model = bundle::named_or_default(args.model.as_deref())?;
     let at_a_time = match args.parts {
         Some(_) => Photographs::Several,
         None => Photographs::Alone,
