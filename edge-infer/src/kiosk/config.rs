@@ -10,6 +10,9 @@ use glaucoma_kiosk::words::Language;
 use glaucoma_records::decide::Rules;
 use serde::{Deserialize, Serialize};
 
+use super::intakes::IntakeConfig;
+use super::outbox::OutboxConfig;
+
 /// The whole file. A key that is left out has the value that `--print-config` shows.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -20,6 +23,10 @@ pub struct Config {
     pub display: Display,
     /// Where the records lie.
     pub journal: JournalFiles,
+    /// Where photographs come from.
+    pub intake: IntakeConfig,
+    /// Where results go.
+    pub outbox: OutboxConfig,
 }
 
 /// Where and how is screened.
@@ -175,6 +182,8 @@ impl Config {
         if !(0.02..=1.0).contains(&pixel_mm) {
             return Err(format!("display.pixel_mm: {pixel_mm} is not from 0.02 to 1"));
         }
+        self.intake.check()?;
+        self.outbox.check()?;
         self.language().map(|_| ())
     }
 

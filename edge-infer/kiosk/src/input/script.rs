@@ -5,6 +5,7 @@
 //! button ok                up, down, ok or back
 //! wait 5s                  time goes on
 //! photograph FILE right    the camera delivers a file; the eye only where the file itself names it
+//! incoming                 waits until a set-up intake has brought a photograph
 //! scan RW-0042             the scanner reads a number
 //! camera off               on or off
 //! ```
@@ -32,6 +33,8 @@ pub enum Step {
         /// The eye its file names.
         eye: Option<Laterality>,
     },
+    /// A photograph comes in from an intake, not from the script.
+    Incoming,
     /// The scanner reads a number.
     Scan(String),
     /// The camera comes or goes.
@@ -117,6 +120,7 @@ fn step(words: &[&str], folder: &Path) -> Result<Step, String> {
             };
             Ok(Step::Photograph { file: folder.join(file), eye: Some(eye) })
         }
+        ["incoming"] => Ok(Step::Incoming),
         ["scan", id] => Ok(Step::Scan((*id).to_owned())),
         ["camera", "on"] => Ok(Step::Camera(true)),
         ["camera", "off"] => Ok(Step::Camera(false)),

@@ -7,7 +7,8 @@ use std::sync::{Arc, OnceLock};
 
 use glaucoma_common::reading::Laterality::{self, Left, Right};
 use glaucoma_kiosk::model::{
-    Action, Check, Draft, Editing, Errand, Event, Field, Kiosk, OpenVisit, Screen, Setup, Status,
+    Action, Arrival, Check, Draft, Editing, Errand, Event, Field, Kiosk, OpenVisit, Screen, Setup,
+    Status,
 };
 use glaucoma_kiosk::panel::Panel;
 use glaucoma_kiosk::picture::{EyePicture, View};
@@ -128,6 +129,16 @@ pub fn exam(eye: Laterality, finding: Finding) -> EyeExam {
     }
 }
 
+/// A photograph of which only the eye may be known.
+pub fn arrived(photograph: u32, eye: Option<Laterality>) -> Arrival {
+    Arrival { photograph, eye, person: None }
+}
+
+/// It comes in.
+pub fn arrival(photograph: u32, eye: Option<Laterality>) -> Event {
+    Event::PhotographTaken(arrived(photograph, eye))
+}
+
 pub fn person() -> Person {
     let name = Some("Esperance Uwimana".into());
     Person { id: "HY-0042".into(), name, age_years: Some(61), sex: Sex::Female }
@@ -203,7 +214,7 @@ fn before_the_visit(add: Add<'_>) {
     add("home", &|kiosk| {
         *kiosk = with_morning(kiosk.clone());
         kiosk.waiting = 3;
-        kiosk.unasked = vec![(7, None)];
+        kiosk.unasked = vec![arrived(7, None)];
         kiosk.screen = Screen::Home;
     });
     let register = |draft: Draft, field: Option<(Field, usize)>| Screen::Register {
@@ -254,7 +265,7 @@ fn around_the_photograph(add: Add<'_>) {
     });
     add("photograph-unasked", &|kiosk| {
         photograph(kiosk, vec![], Right);
-        kiosk.unasked = vec![(3, Some(Left))];
+        kiosk.unasked = vec![arrived(3, Some(Left))];
     });
     add("photograph-unreadable", &|kiosk| {
         photograph(kiosk, vec![], Right);

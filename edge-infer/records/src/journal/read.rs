@@ -86,6 +86,22 @@ impl Reader {
         found.into_iter().next().ok_or_else(|| JournalError::NoVisit(uid.clone()))
     }
 
+    /// The visit that an exam belongs to, with all its exams.
+    ///
+    /// # Errors
+    /// Locked; no such exam; altered data.
+    pub fn visit_of(&self, exam: &Uid) -> Result<Recorded, JournalError> {
+        let which = "uid = (SELECT visit FROM exams WHERE uid = ?1)";
+        let found = self.visits(which, &[&exam.0])?;
+        found.into_iter().next().ok_or_else(|| JournalError::NoExam(exam.clone()))
+    }
+
+    /// Whether what is sealed can be read.
+    #[must_use]
+    pub fn is_unlocked(&self) -> bool {
+        self.keys.is_some()
+    }
+
     /// The visits of a person in the order in which they were recorded.
     ///
     /// # Errors
