@@ -11,4 +11,5 @@ pub mod kiosk;
 pub mod quality;
 pub mod report;
 pub mod screen;
+pub mod service;
 pub mod source;

@@ -5,13 +5,14 @@ use std::time::Instant;
 
 use clap::Parser;
 use edge_infer::cli::{self, Cli, Command, Completion};
+use edge_infer::service::logging;
 
 /// Something was refused or failed; also the code clap gives a wrong command line.
 const FAILED: u8 = 2;
 
 fn main() -> ExitCode {
     let started = Instant::now();
-    log_to_stderr();
+    let log = logging::start();
     leave_engine_panics_to_their_errors();
     let done = match Cli::parse().command {
         Command::Screen(args) => cli::screen::run(&args),
@@ -23,7 +24,7 @@ fn main() -> ExitCode {
         Ok(Completion::Whole) => ExitCode::SUCCESS,
         Ok(Completion::Partial) => ExitCode::from(FAILED),
         Err(error) => {
-            eprintln!("error: {}", whole_message(&error));
+            log.last_word(&whole_message(&error));
             ExitCode::from(FAILED)
         }
     }
@@ -41,14 +42,6 @@ fn whole_message(error: &anyhow::Error) -> String {
             format!("{message}: {cause}")
         }
     })
-}
-
-/// Warnings of our own, errors of all, or what `RUST_LOG` asks for.
-fn log_to_stderr() {
-    let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| {
-        tracing_subscriber::EnvFilter::new("error,edge_infer=warn,glaucoma_engine=warn")
-    });
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
 }
 
 /// A panic inside the engine's boundary comes back as an error and is printed once, as that.

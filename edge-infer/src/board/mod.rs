@@ -1,10 +1,13 @@
-//! The machine that the program runs on: what it is, how it is set, how warm it is, what it draws.
+//! The machine that the program runs on: what it is, how it is set, how warm it is, what it draws,
+//! what feeds it, and how much room is left.
 //!
 //! Everything is read below a root folder (`/` on a device) from files that Linux offers. What a
 //! board does not expose is `None`: nothing is guessed.
 
 pub mod energy;
+mod power;
 pub mod process;
+mod storage;
 mod thermal;
 
 use std::collections::BTreeSet;
@@ -12,6 +15,8 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
+pub use power::{Battery, Power};
+pub use storage::Storage;
 pub use thermal::{Temperature, Throttling, temperatures, throttling};
 
 /// What the machine is.

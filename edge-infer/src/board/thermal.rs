@@ -59,11 +59,19 @@ fn slows_a_processor(kind: &str) -> bool {
     kind.contains("cpufreq") || kind == "Processor"
 }
 
+/// Whether a Raspberry Pi's firmware finds the supply voltage too low now.
+pub(super) fn supply_is_low(root: &Path) -> Option<bool> {
+    Some(firmware_bits(root)? & 1 == 1)
+}
+
 /// A Raspberry Pi's `get_throttled`, hexadecimal: bits 0 to 3 say what is, bits 16 to 19 what was.
+fn firmware_bits(root: &Path) -> Option<u32> {
+    let value = text(&root.join("sys/devices/platform/soc/soc:firmware/get_throttled"))?;
+    u32::from_str_radix(value.trim_start_matches("0x"), 16).ok()
+}
+
 fn firmware(root: &Path) -> Option<Throttling> {
-    let path = "sys/devices/platform/soc/soc:firmware/get_throttled";
-    let value = text(&root.join(path))?;
-    let bits = u32::from_str_radix(value.trim_start_matches("0x"), 16).ok()?;
+    let bits = firmware_bits(root)?;
     let meanings = [
         "the supply voltage is too low",
         "the clock is capped",

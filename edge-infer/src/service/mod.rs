@@ -1,0 +1,9 @@
+//! The program as a service of the operating system: whether its threads are alive, what the service
+//! manager hears of them, where its log goes.
+
+pub mod logging;
+pub mod notify;
+pub mod pulse;
+
+pub use notify::Watchdog;
+pub use pulse::{Member, Pulse};
