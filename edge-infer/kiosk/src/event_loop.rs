@@ -148,7 +148,14 @@ pub fn replay<P: Presenter>(
                 turn.ask(Request::Photograph { file: file.clone(), eye: *eye })?;
             }
             Step::Incoming => {
-                if turn.await_photograph()?.is_break() {
+                if turn.next_until("a photograph", |turn| turn.arrived > 0)?.is_break() {
+                    return Ok(());
+                }
+                turn.arrived -= 1;
+            }
+            Step::Sent => {
+                let sent = |turn: &Turn<'_, P>| turn.stage.kiosk.waiting == 0;
+                if turn.next_until("the end of sending", sent)?.is_break() {
                     return Ok(());
                 }
             }
@@ -233,14 +240,17 @@ impl<'a, P: Presenter> Turn<'a, P> {
         Ok(Continue(()))
     }
 
-    /// Takes messages until a photograph has come in that no step has waited for yet.
-    fn await_photograph(&mut self) -> Result<ControlFlow<()>, LoopError> {
-        while self.arrived == 0 {
-            if self.next_shown("a photograph")?.is_break() {
+    /// Takes messages until `done`.
+    fn next_until(
+        &mut self,
+        what: &'static str,
+        done: impl Fn(&Self) -> bool,
+    ) -> Result<ControlFlow<()>, LoopError> {
+        while !done(self) {
+            if self.next_shown(what)?.is_break() {
                 return Ok(Break(()));
             }
         }
-        self.arrived -= 1;
         Ok(Continue(()))
     }
 

@@ -7,15 +7,15 @@ use anyhow::{Context, ensure};
 use clap::Args;
 use glaucoma_kiosk::display::PngDir;
 use glaucoma_kiosk::input::script;
-use glaucoma_kiosk::model::{Event, Kiosk};
-use glaucoma_kiosk::replay::replay;
+use glaucoma_kiosk::model::Kiosk;
 use glaucoma_kiosk::stage::Stage;
 use glaucoma_records::journal::{Journal, Settings};
 
 use super::Completion;
 use super::engine::{EngineArgs, Photographs};
 use crate::bundle::{self, Bundle};
-use crate::kiosk::{Config, Device};
+use crate::kiosk::Config;
+use crate::kiosk::day::{self, Input, Tools};
 
 /// Arguments of `kiosk`.
 #[derive(Debug, Args)]
@@ -108,10 +108,8 @@ fn day(
     let language = config.language().map_err(anyhow::Error::msg)?;
     let kiosk = Kiosk::new(config.panel(), config.setup(operators), language, config.theme());
     let mut stage = Stage::new(kiosk, PngDir::new(pictures)?);
-    stage.handle(Event::CameraOnline);
-    let mut device = Device::new(&bundle, journal, config);
-    stage.handle(Event::Status(device.status()));
-    replay(&mut stage, &steps, &mut device)?;
+    let tools = Tools { bundle: &bundle, journal: &journal, config };
+    day::run(&mut stage, Input::Script(&steps), &tools)?;
     eprintln!("{}: {} pictures", pictures.display(), stage.presenter.written());
     Ok(Completion::Whole)
 }

@@ -85,19 +85,27 @@ pub fn run<P: Presenter>(
     let (intakes, incoming) = Intakes::start(&config.intake)?;
     let pulse = Pulse::new();
     let screen = pulse.member("screen", SCREEN);
-    let mut device = Device::new(bundle, journal, config, &photographs, woken);
+    let device = Device::new(bundle, journal, config, &photographs, woken);
     stage.handle(Event::Status(device.status()));
     std::thread::scope(|scope| {
-        // Dropped at the end of this scope's work, which ends the threads that wait for requests and photographs.
+        // Dropped with the channels at the end of this block, upon which every thread ends.
         let ends = Ends { photographs: &photographs, intakes };
         let answers = sender.clone();
         let examining = pulse.member("examining", EXAMINING);
-        scope.spawn(move || device.answer_all(&asked, &answers, &|| examining.tick()));
+        scope.spawn(move || {
+            let mut device = device;
+            device.answer_all(&asked, &answers, &|| examining.tick());
+        });
         let counts = sender.clone();
         let sending = pulse.member("outbox", SENDING);
         scope.spawn(move || outbox.run(&wake, &counts, &|| sending.tick()));
         camera(scope, incoming, &photographs, sender.clone());
-        ends.intakes.hand_out_left_over()?;
+        let left_over = ends.intakes.left_over();
+        scope.spawn(move || {
+            if let Err(error) = left_over() {
+                tracing::error!("{error}");
+            }
+        });
         let channels = Channels { requests, messages };
         match input {
             Input::Script(steps) => replay(stage, &channels, steps)?,

@@ -24,6 +24,7 @@ use super::finding::{finding, picture, reading};
 use super::local_time;
 use super::photographs::{Photograph, Photographs};
 use super::records::{RecordsError, export};
+use crate::board::{Power, Storage};
 use crate::bundle::Bundle;
 use crate::exam::examine;
 
@@ -88,7 +89,12 @@ impl<'a> Device<'a> {
     }
 
     /// Answers until nobody asks any more. `idle` is called between two requests, at least once a second.
-    pub fn answer_all(&mut self, requests: &Receiver<Request>, messages: &Sender<Message>, idle: &dyn Fn()) {
+    pub fn answer_all(
+        &mut self,
+        requests: &Receiver<Request>,
+        messages: &Sender<Message>,
+        idle: &dyn Fn(),
+    ) {
         loop {
             idle();
             let request = match requests.recv_timeout(Duration::from_secs(1)) {
@@ -122,19 +128,18 @@ impl<'a> Device<'a> {
         Ok(self.journal.reader()?.waiting()?.try_into().unwrap_or(u32::MAX))
     }
 
-    /// What is known without asking the board: the bundle answered its self-test and the journal was opened
-    /// for writing, else there were no device; a clock from before the model was made is wrong. Of the power
-    /// nothing is known, so it is not called fine.
+    /// The bundle answered its self-test and the journal was opened for writing, else there were no device. A
+    /// clock from before the model was made is wrong.
     pub fn status(&self) -> Status {
         let fine = |detail: String| Check { fine: true, detail };
         let manifest = &self.bundle.manifest;
         let now = self.clock.now().to_string();
         Status {
             model: fine(format!("{} {}", manifest.name, manifest.version)),
-            storage: fine(String::new()),
+            storage: storage(&self.config.journal.folder),
             // Days and times of one length, year first: their alphabetical order is that of time.
             clock: Check { fine: now >= manifest.created, detail: now },
-            power: Check::default(),
+            power: power(&Power::read(Path::new("/"))),
         }
     }
 
@@ -294,9 +299,8 @@ impl<'a> Device<'a> {
         match std::fs::read(file) {
             Ok(bytes) => {
                 let number = self.photographs.put(Photograph::loose(bytes));
-                let taken = |photograph| {
-                    Event::PhotographTaken(Arrival { photograph, eye, person: None })
-                };
+                let taken =
+                    |photograph| Event::PhotographTaken(Arrival { photograph, eye, person: None });
                 number.map(taken).into_iter().collect()
             }
             Err(error) => {
@@ -305,6 +309,24 @@ impl<'a> Device<'a> {
             }
         }
     }
+}
+
+/// Room for photographs: a thousand of a good camera's.
+const ENOUGH_BYTES: u64 = 4 << 30;
+
+fn storage(folder: &Path) -> Check {
+    Storage::of(folder).map_or_else(Check::default, |storage| Check {
+        fine: storage.writable && storage.free_bytes >= ENOUGH_BYTES,
+        detail: format!("{:.1} GB", storage.free_bytes as f64 / 1e9),
+    })
+}
+
+fn power(power: &Power) -> Option<Check> {
+    let known =
+        power.mains.is_some() || power.under_voltage.is_some() || !power.batteries.is_empty();
+    let charge = power.batteries.iter().find_map(|battery| battery.percent);
+    let detail = charge.map_or_else(String::new, |percent| format!("{percent} %"));
+    known.then(|| Check { fine: power.troubles().is_empty(), detail })
 }
 
 /// Nothing more is to be done with the photograph: the journal has it, or nobody will.

@@ -1,15 +1,14 @@
 //! Where photographs come from on this device: cards and drops, a DICOM sender, a Raspberry Pi's camera.
 
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender};
 use std::time::{Duration, Instant};
 
-use glaucoma_common::photo::Limits;
 use glaucoma_exchange::intake::folder::Folder;
 use glaucoma_exchange::intake::scp::Scp;
-use glaucoma_exchange::intake::{self, Hints, Inbox, Incoming, IntakeError, Running, Status};
+use glaucoma_exchange::intake::{self, Inbox, Incoming, IntakeError, Running, Status};
 use serde::{Deserialize, Serialize};
 
 /// How many photographs wait between the intakes and whoever takes them.
@@ -135,12 +134,10 @@ impl Intakes {
         Ok((intakes, receiver))
     }
 
-    /// What a former run left behind, to be called once somebody takes photographs out of the receiver.
-    ///
-    /// # Errors
-    /// The inbox cannot be read.
-    pub fn hand_out_left_over(&self) -> Result<usize, IntakeError> {
-        self.inbox.hand_out_left_over(&self.sender)
+    /// What hands out what a former run left behind, and waits for room: for a thread of its own.
+    pub fn left_over(&self) -> impl FnOnce() -> Result<usize, IntakeError> + Send + use<> {
+        let (inbox, sender) = (Arc::clone(&self.inbox), self.sender.clone());
+        move || inbox.hand_out_left_over(&sender)
     }
 
     /// Whether a camera is there. `None` where none is set up.

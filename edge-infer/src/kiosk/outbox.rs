@@ -1,7 +1,7 @@
 //! What leaves the device by itself: photographs to a picture archive, results to a FHIR server, when there is a
 //! network and an operator has unlocked the journal.
 
-use std::path::{PathBuf};
+use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -120,7 +120,8 @@ impl OutboxConfig {
     #[must_use]
     pub fn kinds(&self) -> Vec<DeliveryKind> {
         let images = self.dicomweb.is_some() || self.dicom.is_some();
-        let kinds = [(images, DeliveryKind::DicomImage), (self.fhir.is_some(), DeliveryKind::FhirBundle)];
+        let kinds =
+            [(images, DeliveryKind::DicomImage), (self.fhir.is_some(), DeliveryKind::FhirBundle)];
         kinds.into_iter().filter_map(|(wanted, kind)| wanted.then_some(kind)).collect()
     }
 
@@ -203,34 +204,34 @@ impl<'a> Outbox<'a> {
     }
 
     /// Delivers what is due until nobody can wake it any more. `woken` makes it look at once; how many still wait
-    /// is told after each delivery.
-    pub fn run(&self, woken: &Receiver<()>, messages: &Sender<Message>) {
+    /// is told after each delivery. `alive` is called in every turn.
+    pub fn run(&self, woken: &Receiver<()>, messages: &Sender<Message>, alive: &dyn Fn()) {
         let mut retired: Option<Instant> = None;
         loop {
-            match self.step() {
-                // There may be more.
-                Ok(true) => {
-                    let waiting = self.journal.reader().and_then(|reader| reader.waiting());
-                    if let Ok(waiting) = waiting {
-                        let waiting = waiting.try_into().unwrap_or(u32::MAX);
-                        // A kiosk that has ended needs no count.
-                        let _ = messages.send(Message::Event(Event::Delivered { waiting }));
-                    }
-                    match woken.try_recv() {
-                        Err(std::sync::mpsc::TryRecvError::Disconnected) => return,
-                        _ => continue,
-                    }
-                }
-                Ok(false) => {}
-                Err(error) => tracing::error!("outbox: {error}"),
-            }
-            if retired.is_none_or(|at| at.elapsed() >= RETIRE_EVERY) {
+            alive();
+            let tried = self.step().unwrap_or_else(|error| {
+                tracing::error!("outbox: {error}");
+                false
+            });
+            if tried {
+                self.tell(messages);
+            } else if retired.is_none_or(|at| at.elapsed() >= RETIRE_EVERY) {
                 retired = Some(Instant::now());
                 self.retire();
             }
-            if woken.recv_timeout(LOOK_EVERY) == Err(RecvTimeoutError::Disconnected) {
+            // After a delivery there may be more.
+            let wait = if tried { Duration::ZERO } else { LOOK_EVERY };
+            if woken.recv_timeout(wait) == Err(RecvTimeoutError::Disconnected) {
                 return;
             }
+        }
+    }
+
+    fn tell(&self, messages: &Sender<Message>) {
+        if let Ok(waiting) = self.journal.reader().and_then(|reader| reader.waiting()) {
+            let waiting = waiting.try_into().unwrap_or(u32::MAX);
+            // A kiosk that has ended needs no count.
+            let _ = messages.send(Message::Event(Event::Delivered { waiting }));
         }
     }
 
@@ -310,8 +311,7 @@ impl<'a> Outbox<'a> {
 impl Server {
     fn endpoint(&self) -> Result<Endpoint, OutboxError> {
         let read = |path: &PathBuf| {
-            std::fs::read(path)
-                .map_err(|source| OutboxError::Read { path: path.clone(), source })
+            std::fs::read(path).map_err(|source| OutboxError::Read { path: path.clone(), source })
         };
         let authorization = self.authorization_file.as_ref().map(read).transpose()?;
         let authorization = authorization.map(|text| String::from_utf8_lossy(&text).trim().into());

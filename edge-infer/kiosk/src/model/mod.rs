@@ -68,8 +68,8 @@ pub struct Status {
     pub storage: Check,
     /// Whether the clock can be believed.
     pub clock: Check,
-    /// Battery or mains.
-    pub power: Check,
+    /// Battery or mains; `None` where nothing tells, and then it is not spoken of.
+    pub power: Option<Check>,
 }
 
 /// A photograph that has come in, and what its file or sender says of it: nothing is guessed.

@@ -51,7 +51,7 @@ pub fn kiosk(panel: Panel, language: Language, theme: Theme) -> Kiosk {
         model: fine("0.1.0"),
         storage: fine("41 GB"),
         clock: fine("UTC+2"),
-        power: fine("83 %"),
+        power: Some(fine("83 %")),
     };
     kiosk.camera = true;
     kiosk.clock = (9, 30);

@@ -70,6 +70,7 @@ impl FakeWorld {
             Command::UnlockPin { pin, .. } if pin == PIN => {
                 let fine = Check { fine: true, detail: String::new() };
                 let [model, storage, clock, power] = std::array::from_fn(|_| fine.clone());
+                let power = Some(power);
                 vec![Event::Unlocked, Event::Status(Status { model, storage, clock, power })]
             }
             Command::UnlockPin { .. } => vec![Event::PinRefused { wait_s: 5 }],
