@@ -142,6 +142,7 @@ impl<'a> Device<'a> {
             taken_at: self.clock.now().to_string(),
             photograph_sha256: result.sha256.unwrap_or_default(),
             photograph_type: media_type(&bytes).to_owned(),
+            burned_in: None,
             finding,
             model: self.model(),
         };
