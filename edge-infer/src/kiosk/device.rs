@@ -182,6 +182,7 @@ impl<'a> Device<'a> {
             taken_at: self.clock.now().to_string(),
             photograph_sha256: result.sha256.unwrap_or_default(),
             photograph_type: media_type(&photograph.bytes).to_owned(),
+            burned_in: photograph.burned_in,
             finding,
             model: self.model(),
         };

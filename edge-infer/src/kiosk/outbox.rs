@@ -291,7 +291,7 @@ impl<'a> Outbox<'a> {
                     exam,
                     station: &self.programme.station,
                     identity: dicom::Identity::Own,
-                    burned_in: None,
+                    burned_in: exam.burned_in,
                 };
                 Ok(dicom::photograph(&subject, &reader.photograph(&exam.uid)?)?.bytes)
             }

@@ -124,6 +124,7 @@ pub fn exam(eye: Laterality, finding: Finding) -> EyeExam {
         taken_at: "2026-05-01T09:30:00Z".into(),
         photograph_sha256: "0".repeat(64),
         photograph_type: "image/jpeg".into(),
+        burned_in: None,
         finding,
         model: ModelName { name: "m".into(), version: "0.1".into(), sha256: "0".repeat(64) },
     }

@@ -237,27 +237,28 @@ impl Reader {
 
     fn exams(&self, visit: &str) -> Result<Vec<EyeExam>, JournalError> {
         let sql = "SELECT uid, eye, eye_seen, eye_confirmed, taken_at, photograph_sha256, \
-                   photograph_type, finding, model FROM exams WHERE visit = ?1 ORDER BY sequence";
+                   photograph_type, finding, model, burned_in FROM exams WHERE visit = ?1 ORDER BY sequence";
         let rows = self.collect(sql, &[&visit], |row| {
             let json: [Option<String>; 4] = [row.get(1)?, row.get(2)?, row.get(7)?, row.get(8)?];
-            Ok((row.get(0)?, row.get(3)?, row.get(4)?, row.get(5)?, row.get(6)?, json))
+            let photograph = (row.get(5)?, row.get(6)?, row.get(9)?);
+            Ok((row.get(0)?, row.get(3)?, row.get(4)?, photograph, json))
         })?;
-        let exams = rows.into_iter().map(
-            |(uid, eye_confirmed, taken_at, photograph_sha256, photograph_type, json)| {
-                let [eye, eye_seen, finding, model] = json.each_ref().map(Option::as_deref);
-                Ok(EyeExam {
-                    uid: Uid(uid),
-                    eye: parse(eye.unwrap_or_default())?,
-                    eye_seen: eye_seen.map(parse).transpose()?,
-                    eye_confirmed,
-                    taken_at,
-                    photograph_sha256,
-                    photograph_type,
-                    finding: parse(finding.unwrap_or_default())?,
-                    model: parse(model.unwrap_or_default())?,
-                })
-            },
-        );
+        let exams = rows.into_iter().map(|(uid, eye_confirmed, taken_at, photograph, json)| {
+            let (photograph_sha256, photograph_type, burned_in) = photograph;
+            let [eye, eye_seen, finding, model] = json.each_ref().map(Option::as_deref);
+            Ok(EyeExam {
+                uid: Uid(uid),
+                eye: parse(eye.unwrap_or_default())?,
+                eye_seen: eye_seen.map(parse).transpose()?,
+                eye_confirmed,
+                taken_at,
+                photograph_sha256,
+                photograph_type,
+                burned_in,
+                finding: parse(finding.unwrap_or_default())?,
+                model: parse(model.unwrap_or_default())?,
+            })
+        });
         exams.collect()
     }
 
