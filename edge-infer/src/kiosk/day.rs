@@ -36,9 +36,10 @@ const SENDING: Duration = Duration::from_secs(600);
 const SCREEN: Duration = Duration::from_secs(15);
 
 /// Where fingers come from.
+#[derive(Debug, Clone, Copy)]
 pub enum Input<'a> {
-    /// From a person, over the channel that [`run`] hands to this function; it returns at once.
-    Person(Box<dyn FnOnce(Sender<Message>) + 'a>),
+    /// From a person, through the channel.
+    Person,
     /// From a script.
     Script(&'a [Step]),
 }
@@ -67,18 +68,18 @@ pub struct Tools<'a> {
     pub config: &'a Config,
 }
 
-/// Works until the script ends, or somebody sends [`Message::Stop`] over the channel that the input is given.
+/// Works until the script ends, or somebody sends [`Message::Stop`] through the channel whose ends are given.
 ///
 /// # Errors
 /// [`DayError`]; what was recorded until then is safe.
 pub fn run<P: Presenter>(
     stage: &mut Stage<P>,
     input: Input<'_>,
+    (sender, messages): (Sender<Message>, Receiver<Message>),
     tools: &Tools<'_>,
 ) -> Result<(), DayError> {
     let Tools { bundle, journal, config } = *tools;
     let (requests, asked) = channel();
-    let (sender, messages) = channel();
     let (woken, wake) = channel();
     let photographs = Photographs::default();
     let outbox = Outbox::new(journal, &config.outbox)?;
@@ -109,8 +110,7 @@ pub fn run<P: Presenter>(
         let channels = Channels { requests, messages };
         match input {
             Input::Script(steps) => replay(stage, &channels, steps)?,
-            Input::Person(listen) => {
-                listen(sender);
+            Input::Person => {
                 let watchdog = Watchdog::new(pulse);
                 notify::ready("at work");
                 live(stage, &channels, &mut Seconds::new(&ends.intakes, screen, watchdog).each())?;
