@@ -1,9 +1,11 @@
 //! `kiosk` and `journal` from outside: a person is examined on real pixels, from the PIN to the export.
 #![allow(clippy::unwrap_used)]
 
-use std::io::Write;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::sync::{Arc, Mutex};
 
 use glaucoma_tests::{retina, workspace};
 use serde_json::Value;
@@ -18,13 +20,21 @@ struct Camp {
 impl Camp {
     /// A journal with one operator.
     fn founded() -> Self {
+        Self::founded_with("")
+    }
+
+    /// The same, with more in the configuration; `{}` is the camp's folder.
+    fn founded_with(more: &str) -> Self {
         let camp = Self { folder: tempfile::tempdir().unwrap() };
         let at = |name: &str| camp.path(name).display().to_string();
+        let more = more.replace("{}", &at(""));
         let config = format!(
-            "[camp]\nsites = [\"Huye\"]\n[journal]\nfolder = {:?}\ndevice_secret = {:?}\noutput = {:?}\n",
+            "[camp]\nsites = [\"Huye\"]\n[journal]\nfolder = {:?}\ndevice_secret = {:?}\noutput = {:?}\n\
+             [intake]\ninbox = {:?}\n{more}",
             at("journal"),
             at("secret"),
-            at("")
+            at(""),
+            at("inbox")
         );
         std::fs::write(camp.path("config.toml"), config).unwrap();
         let key = camp.journal(&["recovery-key", "--private", &at("private.key")], "");
@@ -138,6 +148,122 @@ fn a_person_is_examined_decided_and_recorded() {
     assert_eq!(exams.len(), 2);
 }
 
+/// From the home screen: registers somebody, and gives the two photographs that wait to the right and the left
+/// eye; up to the decision that is saved.
+const EXAMINED: &str = "\
+    button ok            # new person\n\
+    scan RW-7\n\
+    button ok            # next\n\
+    touch 445 395        # use for this eye\n\
+    button ok            # next\n\
+    touch 445 395        # use for this eye\n\
+    button ok            # decision\n\
+    button ok            # done\n";
+
+#[test]
+fn photographs_come_from_a_card_and_results_go_to_two_servers() {
+    let (pictures, results) = (Server::start(stored), Server::start(transacted));
+    let camp = Camp::founded_with(&format!(
+        "folders = [\"{{}}card\"]\n\
+         [outbox]\nserial = \"EI-1\"\ndelete_after_days = 0\n\
+         [outbox.dicomweb]\nurl = \"{}\"\n[outbox.fhir]\nurl = \"{}\"\n",
+        pictures.url, results.url
+    ));
+    std::fs::create_dir_all(camp.path("card/DCIM")).unwrap();
+    let mirrored = image::imageops::flip_horizontal(&image::open(retina()).unwrap());
+    mirrored.save(camp.path("card/DCIM/1.png")).unwrap();
+    std::fs::copy(retina(), camp.path("card/DCIM/2.jpg")).unwrap();
+    done(&camp.day(&format!("incoming\nincoming\n{}{EXAMINED}sent\n", unlocking())));
+
+    let summary: Value = serde_json::from_str(&done(&camp.journal(&["summary"], ""))).unwrap();
+    let counts = ["visits", "examined", "photographs"].map(|key| summary[key].as_u64());
+    assert_eq!(counts, [Some(1), Some(1), Some(2)]);
+    let stored = pictures.received();
+    let photograph = std::fs::read(retina()).unwrap();
+    let holds = |body: &[u8], part: &[u8]| body.windows(part.len()).any(|window| window == part);
+    assert_eq!(stored.len(), 2);
+    assert_eq!(stored.iter().filter(|body| holds(body, &photograph)).count(), 1);
+    assert!(stored.iter().all(|body| holds(body, b"RW-7") && holds(body, b"EI-1")));
+    let [bundle] = &results.received()[..] else { panic!("one visit, one transaction") };
+    let bundle: Value = serde_json::from_slice(bundle).unwrap();
+    assert_eq!(bundle["type"], "transaction");
+    assert!(bundle.to_string().contains("RW-7"));
+    // The card was only read; the inbox knows what it took and keeps nothing.
+    assert_eq!(std::fs::read(camp.path("card/DCIM/2.jpg")).unwrap(), photograph);
+    let kept: Vec<_> = std::fs::read_dir(camp.path("inbox")).unwrap().flatten().collect();
+    assert_eq!(kept.len(), 1, "{kept:?}");
+    let taken = std::fs::read_to_string(camp.path("inbox/taken.txt")).unwrap();
+    assert_eq!(taken.lines().count(), 2);
+    done(&camp.journal(&["verify"], ""));
+}
+
+/// What a server answers to the body of a request: content type and body.
+type Answering = fn(&[u8]) -> (&'static str, String);
+
+fn stored(_: &[u8]) -> (&'static str, String) {
+    ("application/dicom+json", "{}".into())
+}
+
+fn transacted(body: &[u8]) -> (&'static str, String) {
+    let sent: Value = serde_json::from_slice(body).unwrap();
+    let entry = serde_json::json!({"response": {"status": "201 Created"}});
+    let entries = vec![entry; sent["entry"].as_array().unwrap().len()];
+    let answer = serde_json::json!({
+        "resourceType": "Bundle", "type": "transaction-response", "entry": entries
+    });
+    ("application/fhir+json", answer.to_string())
+}
+
+/// An HTTP server that keeps the bodies it was sent.
+struct Server {
+    url: String,
+    bodies: Arc<Mutex<Vec<Vec<u8>>>>,
+}
+
+impl Server {
+    fn start(answering: Answering) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let bodies = Arc::<Mutex<Vec<Vec<u8>>>>::default();
+        let kept = Arc::clone(&bodies);
+        // Ends with the test's process.
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                let mut stream = BufReader::new(stream.unwrap());
+                let mut length = 0;
+                loop {
+                    let mut line = String::new();
+                    stream.read_line(&mut line).unwrap();
+                    if line.trim_end().is_empty() {
+                        break;
+                    }
+                    let header = line.to_ascii_lowercase();
+                    if let Some(value) = header.strip_prefix("content-length:") {
+                        length = value.trim().parse().unwrap();
+                    }
+                }
+                let mut body = vec![0; length];
+                stream.read_exact(&mut body).unwrap();
+                let (kind, answer) = answering(&body);
+                kept.lock().unwrap().push(body);
+                let head = "HTTP/1.1 200 OK\r\nconnection: close";
+                let length = answer.len();
+                let stream = stream.get_mut();
+                write!(
+                    stream,
+                    "{head}\r\ncontent-type: {kind}\r\ncontent-length: {length}\r\n\r\n{answer}"
+                )
+                .unwrap();
+            }
+        });
+        Self { url, bodies }
+    }
+
+    fn received(&self) -> Vec<Vec<u8>> {
+        self.bodies.lock().unwrap().clone()
+    }
+}
+
 #[test]
 fn a_wrong_pin_opens_nothing() {
     let camp = Camp::founded();
@@ -176,6 +302,8 @@ fn what_is_not_a_configuration_is_refused_by_its_key() {
         ("[camp]\nsites = []\n", "camp.sites"),
         ("[camp]\nthreshold = 1.5\n", "camp.threshold"),
         ("[display]\nlanguage = \"xx\"\n", "display.language"),
+        ("[intake]\nfolders = [\"/var\"]\n", "intake.folders"),
+        ("[outbox]\nserial = \"\"\n", "outbox.serial"),
     ] {
         std::fs::write(camp.path("config.toml"), config).unwrap();
         let output = camp.day("wait 1s\n");

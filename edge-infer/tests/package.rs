@@ -32,14 +32,32 @@ fn unit(key: &str) -> Vec<String> {
 #[test]
 fn the_shipped_configuration_is_accepted() {
     let config = Config::read(&package().join("camp.toml")).unwrap();
-    assert_eq!(config, Config::default(), "a key left alone means the same as a key left out");
+    let mut default = Config::default();
+    // Where the package's udev rules mount a card.
+    let card = "/run/edge-infer/card";
+    assert!(read("90-edge-infer.rules").contains(&format!("$devnode {card}\"")));
+    default.intake.folders = vec![card.into()];
+    assert_eq!(config, default, "a key left alone means the same as a key left out");
+}
+
+#[test]
+fn the_examples_in_the_shipped_configuration_are_accepted() {
+    let shipped = read("camp.toml");
+    let is_example = |line: &&str| line.starts_with('#') && !line.starts_with("# ");
+    let uncommented = |line| if is_example(&line) { &line[1..] } else { line };
+    let lines: Vec<&str> = shipped.lines().map(uncommented).collect();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("camp.toml");
+    std::fs::write(&path, lines.join("\n")).unwrap();
+    let config = Config::read(&path).unwrap();
+    assert!(config.intake.dicom.is_some() && config.outbox.fhir.is_some());
 }
 
 #[test]
 fn the_service_writes_where_the_configuration_says() {
     let state = format!("/var/lib/{}", unit("StateDirectory")[0]);
-    let files = Config::read(&package().join("camp.toml")).unwrap().journal;
-    for path in [&files.folder, &files.device_secret, &files.output] {
+    let Config { journal, intake, .. } = Config::read(&package().join("camp.toml")).unwrap();
+    for path in [&journal.folder, &journal.device_secret, &journal.output, &intake.inbox] {
         assert!(path.starts_with(&state), "{}", path.display());
     }
     let user = &unit("User")[0];

@@ -153,10 +153,10 @@ pub fn prepare_region(
     // What fills the photograph exactly meets only its own edge; no black may bleed in.
     let whole = crop == (0.0, 0.0, f64::from(photo.width()), f64::from(photo.height()));
     if inside || whole {
-        return resize(photo, crop, side, filter);
+        return resize(photo, crop, (side, side), filter);
     }
     let canvas = cut(photo, left as i64, top as i64, (right - left) as u32, (bottom - top) as u32);
-    resize(&canvas, (origin_x - left, origin_y - top, width, height), side, filter)
+    resize(&canvas, (origin_x - left, origin_y - top, width, height), (side, side), filter)
 }
 
 /// The network's input: channel, row, column; red first; each 8-bit value times `scale`.
@@ -196,11 +196,30 @@ fn cut(photo: &RgbImage, left: i64, top: i64, width: u32, height: u32) -> RgbIma
     canvas
 }
 
-/// Resizes the part (left, top, width, height) of `photo` to a square.
+/// `photo` with at most `longest` pixels (at least 1) on its longer side, in its own proportions: what a screen or a
+/// page can show of it.
+///
+/// # Errors
+/// When the photograph has no pixels.
+pub fn reduce(photo: &RgbImage, longest: u32) -> Result<RgbImage, PreprocessError> {
+    let (width, height) = photo.dimensions();
+    if width == 0 || height == 0 {
+        return Err(PreprocessError::Empty);
+    }
+    let scale = f64::from(longest.max(1)) / f64::from(width.max(height));
+    if scale >= 1.0 {
+        return Ok(photo.clone());
+    }
+    let side = |length: u32| ((f64::from(length) * scale).round() as u32).max(1);
+    let whole = (0.0, 0.0, f64::from(width), f64::from(height));
+    resize(photo, whole, (side(width), side(height)), ResizeFilter::AntialiasedBilinear)
+}
+
+/// Resizes the part (left, top, width, height) of `photo` to so many pixels across and down.
 fn resize(
     photo: &RgbImage,
     (left, top, width, height): (f64, f64, f64, f64),
-    side: u32,
+    (across, down): (u32, u32),
     filter: ResizeFilter,
 ) -> Result<RgbImage, PreprocessError> {
     let ResizeFilter::AntialiasedBilinear = filter;
@@ -208,14 +227,14 @@ fn resize(
     // Typed, so that the filter is compiled for this one kind of pixel and not for all twelve.
     let source = TypedImageRef::<U8x3>::from_buffer(photo.width(), photo.height(), photo.as_raw())
         .map_err(|error| failed(&error))?;
-    let mut pixels = vec![0; side as usize * side as usize * 3];
-    let mut target =
-        TypedImage::<U8x3>::from_buffer(side, side, &mut pixels).map_err(|error| failed(&error))?;
+    let mut pixels = vec![0; across as usize * down as usize * 3];
+    let mut target = TypedImage::<U8x3>::from_buffer(across, down, &mut pixels)
+        .map_err(|error| failed(&error))?;
     let options = ResizeOptions::new()
         .resize_alg(ResizeAlg::Convolution(FilterType::Bilinear))
         .crop(left, top, width, height);
     Resizer::new().resize_typed(&source, &mut target, &options).map_err(|error| failed(&error))?;
-    RgbImage::from_raw(side, side, pixels)
+    RgbImage::from_raw(across, down, pixels)
         .ok_or_else(|| failed(&"the resized picture has another size"))
 }
 

@@ -48,6 +48,31 @@ fn resizing_equals_pillow() {
 }
 
 #[test]
+fn a_reduced_picture_keeps_proportions_and_means() {
+    for (size, longest, expected) in [
+        ((90, 60), 30, (30, 20)),
+        ((60, 90), 30, (20, 30)),
+        ((9, 6), 30, (9, 6)),
+        ((500, 1), 5, (5, 1)),
+    ] {
+        let photo = RgbImage::from_fn(size.0, size.1, |x, y| {
+            image::Rgb([(x * 200 / size.0) as u8, (y * 200 / size.1) as u8, 7])
+        });
+        let small = reduce(&photo, longest).unwrap();
+        assert_eq!(small.dimensions(), expected);
+        let mean = |picture: &RgbImage, channel: usize| {
+            let sum: f64 = picture.pixels().map(|pixel| f64::from(pixel.0[channel])).sum();
+            sum / f64::from(picture.width() * picture.height())
+        };
+        for channel in 0..3 {
+            let (before, after) = (mean(&photo, channel), mean(&small, channel));
+            assert!((before - after).abs() < 1.0, "{size:?}: {before} became {after}");
+        }
+    }
+    assert!(matches!(reduce(&RgbImage::new(0, 4), 9), Err(PreprocessError::Empty)));
+}
+
+#[test]
 fn outside_the_photograph_is_black() {
     let photo = RgbImage::from_pixel(200, 150, Rgb([200, 100, 50]));
     let region = placement((-100.0, -100.0, 300.0, 300.0), 40);

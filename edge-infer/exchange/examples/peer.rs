@@ -112,6 +112,7 @@ fn visit(sha256: &str) -> Visit {
         taken_at: "2026-05-01T09:31:00Z".into(),
         photograph_sha256: sha256.into(),
         photograph_type: "image/jpeg".into(),
+        burned_in: None,
         finding,
         model: ModelName { name: "model".into(), version: "1".into(), sha256: "00".into() },
     };

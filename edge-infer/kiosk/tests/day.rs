@@ -6,14 +6,15 @@ mod support;
 
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::mpsc::channel;
 
 use embedded_graphics::prelude::*;
 use glaucoma_common::reading::Laterality::{self, Left, Right};
 use glaucoma_kiosk::display::PngDir;
+use glaucoma_kiosk::event_loop::{Channels, replay};
 use glaucoma_kiosk::input::script;
-use glaucoma_kiosk::model::{Action, Button, Command, Event, Kiosk, Screen};
+use glaucoma_kiosk::model::{Action, Arrival, Button, Command, Event, Kiosk, Screen};
 use glaucoma_kiosk::panel::Panel;
-use glaucoma_kiosk::replay::replay;
 use glaucoma_kiosk::stage::Stage;
 use glaucoma_kiosk::theme::Theme;
 use glaucoma_kiosk::words::{Key, Language};
@@ -40,7 +41,7 @@ fn begun() -> Kiosk {
 }
 
 fn photograph(kiosk: &mut Kiosk, exam: EyeExam) {
-    let commands = kiosk.handle(Event::PhotographTaken { photograph: 0, eye: None });
+    let commands = kiosk.handle(support::arrival(0, None));
     assert!(matches!(commands[..], [Command::BeginExam { .. }]), "{commands:?}");
     let picture = support::picture(exam.eye);
     kiosk.handle(Event::ExamDone { exam: Box::new(exam), picture });
@@ -51,7 +52,7 @@ fn the_third_retake_is_ungradable_and_refers() {
     let mut kiosk = begun();
     let blurred = || Finding::Retake { reasons: support::reasons(&["out_of_focus"]) };
     for attempt in 1..=3u32 {
-        let commands = kiosk.handle(Event::PhotographTaken { photograph: attempt, eye: None });
+        let commands = kiosk.handle(support::arrival(attempt, None));
         assert_eq!(commands, [Command::BeginExam { photograph: attempt, eye: Right, attempt }]);
         let exam = Box::new(support::exam(Right, blurred()));
         kiosk.handle(Event::ExamDone { exam, picture: support::picture(Right) });
@@ -78,7 +79,7 @@ fn the_alarm_of_a_wrong_eye_stays_until_it_is_answered() {
         Event::Button(Button::Back),
         Event::Touch(Point::new(400, 200)),
         Event::Tick { seconds: 60, clock: (10, 0) },
-        Event::PhotographTaken { photograph: 9, eye: Some(Right) },
+        support::arrival(9, Some(Right)),
         Event::Unlocked,
     ] {
         kiosk.handle(event);
@@ -92,7 +93,7 @@ fn the_alarm_of_a_wrong_eye_stays_until_it_is_answered() {
     // The picture that came in between waits to be given an eye.
     press(&mut kiosk, Action::GoOn);
     assert_eq!(kiosk.screen, Screen::Photograph { eye: Right });
-    assert_eq!(kiosk.unasked, [(9, Some(Right))]);
+    assert_eq!(kiosk.unasked, [support::arrived(9, Some(Right))]);
     let commands = press(&mut kiosk, Action::UseUnasked);
     assert_eq!(commands, [Command::BeginExam { photograph: 9, eye: Right, attempt: 1 }]);
 }
@@ -100,9 +101,34 @@ fn the_alarm_of_a_wrong_eye_stays_until_it_is_answered() {
 #[test]
 fn a_photograph_whose_file_names_the_other_eye_is_not_taken_for_this_one() {
     let mut kiosk = begun();
-    assert!(kiosk.handle(Event::PhotographTaken { photograph: 1, eye: Some(Left) }).is_empty());
-    assert_eq!(kiosk.unasked, [(1, Some(Left))]);
+    assert!(kiosk.handle(support::arrival(1, Some(Left))).is_empty());
+    assert_eq!(kiosk.unasked, [support::arrived(1, Some(Left))]);
     assert_eq!(press(&mut kiosk, Action::LeaveOutUnasked), [Command::LeaveOut { photograph: 1 }]);
+}
+
+#[test]
+fn a_photograph_of_another_person_is_not_taken_for_this_one() {
+    let of = |person: &str| {
+        let person = Some(person.to_owned());
+        Event::PhotographTaken(Arrival { photograph: 1, eye: Some(Right), person })
+    };
+    let mut kiosk = begun();
+    assert!(kiosk.handle(of("HY-0041")).is_empty());
+    assert_eq!(kiosk.unasked.len(), 1);
+    let mut kiosk = begun();
+    let commands = kiosk.handle(of("HY-0042"));
+    assert_eq!(commands, [Command::BeginExam { photograph: 1, eye: Right, attempt: 1 }]);
+}
+
+#[test]
+fn a_visit_that_could_not_be_opened_may_be_tried_again() {
+    let mut kiosk = support::kiosk(Panel::PI_7_INCH, Language::En, Theme::Daylight);
+    kiosk.screen = Screen::Home;
+    press(&mut kiosk, Action::NewPerson);
+    kiosk.handle(Event::Scanned("HY-0042".into()));
+    assert!(matches!(press(&mut kiosk, Action::BeginVisit)[..], [Command::RegisterPerson { .. }]));
+    kiosk.handle(Event::VisitNotBegun);
+    assert!(matches!(press(&mut kiosk, Action::BeginVisit)[..], [Command::RegisterPerson { .. }]));
 }
 
 #[test]
@@ -173,7 +199,7 @@ fn any_event() -> impl Strategy<Value = Event> {
         2 => ".{0,30}".prop_map(Event::Scanned),
         3 => Just(Event::VisitBegun { uid: Uid("2.25.7".into()), begun_at: String::new() }),
         6 => (0..9u32, seen())
-            .prop_map(|(photograph, eye)| Event::PhotographTaken { photograph, eye }),
+            .prop_map(|(photograph, eye)| support::arrival(photograph, eye)),
         6 => (any_eye(), seen(), any_finding()).prop_map(|(eye, eye_seen, finding)| {
             let exam = Box::new(EyeExam { eye_seen, ..support::exam(eye, finding) });
             Event::ExamDone { exam, picture: support::picture(eye) }
@@ -246,10 +272,7 @@ impl Move {
                 let Screen::Photograph { eye } = kiosk.screen else { return Vec::new() };
                 let exam = Box::new(support::exam(eye, finding));
                 let picture = support::picture(eye);
-                vec![
-                    Event::PhotographTaken { photograph: 0, eye: Some(eye) },
-                    Event::ExamDone { exam, picture },
-                ]
+                vec![support::arrival(0, Some(eye)), Event::ExamDone { exam, picture }]
             }
         }
     }
@@ -321,8 +344,12 @@ fn a_small_day_is_replayed() {
     let steps = script::parse(DAY, Path::new("day.script")).unwrap();
     let kiosk = Kiosk::new(Panel::PI_7_INCH, support::setup(), Language::En, Theme::Daylight);
     let mut stage = Stage::new(kiosk, PngDir::new(folder.path()).unwrap());
-    let mut world = FakeWorld { failures: 1, ..FakeWorld::default() };
-    replay(&mut stage, &steps, &mut world).unwrap();
+    let (requests, asked) = channel();
+    let (answers, messages) = channel();
+    let world = FakeWorld { failures: 1, ..FakeWorld::default() };
+    let world = std::thread::spawn(move || world.answer(&asked, &answers));
+    replay(&mut stage, &Channels { requests, messages }, &steps).unwrap();
+    let world = world.join().unwrap();
     let decisions: Vec<_> = world
         .saved
         .iter()

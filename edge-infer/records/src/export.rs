@@ -224,6 +224,7 @@ struct JsonExam<'a> {
     eye_confirmed: bool,
     taken_at: Option<&'a str>,
     photograph_sha256: Option<&'a str>,
+    burned_in: Option<bool>,
     finding: &'a Finding,
     model: &'a crate::visit::ModelName,
 }
@@ -238,6 +239,7 @@ impl<'a> JsonExam<'a> {
             eye_confirmed: exam.eye_confirmed,
             taken_at: kept(&exam.taken_at),
             photograph_sha256: kept(&exam.photograph_sha256),
+            burned_in: exam.burned_in,
             finding: &exam.finding,
             model: &exam.model,
         }

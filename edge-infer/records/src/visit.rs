@@ -96,6 +96,10 @@ pub struct EyeExam {
     pub photograph_sha256: String,
     /// The photograph's format: `image/jpeg`, `image/png` or `application/dicom`.
     pub photograph_type: String,
+    /// Whether the source says that the person's identity is written into the pixels; `None` where it says
+    /// nothing.
+    #[serde(default)]
+    pub burned_in: Option<bool>,
     /// What came of it.
     pub finding: Finding,
     /// The model that looked at it.

@@ -1,21 +1,22 @@
 //! `edge-infer kiosk`: the screens of a camp's day.
 
-use std::path::{Path, PathBuf};
-use std::str::FromStr;
+use std::path::PathBuf;
+use std::sync::mpsc::channel;
 
 use anyhow::{Context, ensure};
 use clap::Args;
-use glaucoma_kiosk::display::PngDir;
-use glaucoma_kiosk::input::script;
-use glaucoma_kiosk::model::{Event, Kiosk};
-use glaucoma_kiosk::replay::replay;
+use glaucoma_kiosk::display::{self, DisplayChoice};
+use glaucoma_kiosk::input::script::{self, Step};
+use glaucoma_kiosk::input::{self, InputChoice, Sink};
+use glaucoma_kiosk::model::Kiosk;
 use glaucoma_kiosk::stage::Stage;
 use glaucoma_records::journal::{Journal, Settings};
 
 use super::Completion;
 use super::engine::{EngineArgs, Photographs};
 use crate::bundle::{self, Bundle};
-use crate::kiosk::{Config, Device};
+use crate::kiosk::Config;
+use crate::kiosk::day::{self, Input, Tools};
 
 /// Arguments of `kiosk`.
 #[derive(Debug, Args)]
@@ -28,13 +29,14 @@ pub struct KioskArgs {
     #[arg(long)]
     pub print_config: bool,
 
-    /// Where the screens are shown: `png:FOLDER`, a numbered picture of each.
-    #[arg(long, value_name = "WHERE", required_unless_present = "print_config")]
-    pub display: Option<Png>,
+    /// Where the screens are shown instead of where the configuration says: `drm`, `fbdev`, `window`, or
+    /// `png:FOLDER`, a numbered picture of each.
+    #[arg(long, value_name = "WHERE")]
+    pub display: Option<DisplayChoice>,
 
-    /// Where touches, buttons and photographs come from: `script:FILE`.
-    #[arg(long, value_name = "FROM", required_unless_present = "print_config")]
-    pub input: Option<Script>,
+    /// Where touches and buttons come from: `evdev`, the device's own, or `script:FILE`. A window brings its own.
+    #[arg(long, value_name = "FROM", default_value = "evdev")]
+    pub input: InputChoice,
 
     /// The model to use instead of the one that models/default.txt names.
     #[arg(long, value_name = "FILE")]
@@ -45,75 +47,54 @@ pub struct KioskArgs {
     pub engine: EngineArgs,
 }
 
-/// `png:FOLDER`.
-#[derive(Debug, Clone)]
-pub struct Png(PathBuf);
-
-/// `script:FILE`.
-#[derive(Debug, Clone)]
-pub struct Script(PathBuf);
-
-impl FromStr for Png {
-    type Err = &'static str;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        after(text, "png:").map(Self).ok_or("a display is png:FOLDER")
-    }
-}
-
-impl FromStr for Script {
-    type Err = &'static str;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        after(text, "script:").map(Self).ok_or("an input is script:FILE")
-    }
-}
-
-fn after(text: &str, prefix: &str) -> Option<PathBuf> {
-    text.strip_prefix(prefix).filter(|path| !path.is_empty()).map(PathBuf::from)
-}
-
 /// Runs the command.
 ///
 /// # Errors
-/// A configuration, script or model that cannot be used, a journal that cannot be opened or has no operator
-/// yet, a folder that cannot be written.
+/// A configuration, script, model or display that cannot be used, a journal that cannot be opened or has no
+/// operator yet.
 pub fn run(args: &KioskArgs) -> anyhow::Result<Completion> {
     let config = match &args.config {
         Some(path) => Config::read(path)?,
         None => Config::default(),
     };
-    let (Some(Png(pictures)), Some(Script(steps)), false) =
-        (&args.display, &args.input, args.print_config)
-    else {
+    if args.print_config {
         print!("{}", toml::to_string(&config).context("the configuration as TOML")?);
         return Ok(Completion::Whole);
+    }
+    let steps = match &args.input {
+        InputChoice::Script(file) => Some(script::read(file)?),
+        InputChoice::Evdev => None,
     };
-    day(&config, args, pictures, steps)
-}
-
-/// A day from a script, headless.
-fn day(
-    config: &Config,
-    args: &KioskArgs,
-    pictures: &Path,
-    steps: &Path,
-) -> anyhow::Result<Completion> {
-    let steps = script::read(steps)?;
     let model = bundle::named_or_default(args.model.as_deref())?;
     let bundle = Bundle::open(&model, &args.engine.options(Photographs::Alone))?;
-    let journal = open_journal(config)?;
-    let operators = journal.reader()?.operators()?;
+    let journal = open_journal(&config)?;
+    let tools = Tools { bundle: &bundle, journal: &journal, config: &config };
+    day(&tools, args, steps.as_deref())?;
+    Ok(Completion::Whole)
+}
+
+/// Opens display and input and works until the script or the program ends.
+fn day(tools: &Tools<'_>, args: &KioskArgs, steps: Option<&[Step]>) -> anyhow::Result<()> {
+    let config = tools.config;
+    let operators = tools.journal.reader()?.operators()?;
     ensure!(!operators.is_empty(), "the journal has no operator yet: edge-infer journal found");
     let language = config.language().map_err(anyhow::Error::msg)?;
-    let kiosk = Kiosk::new(config.panel(), config.setup(operators), language, config.theme());
-    let mut stage = Stage::new(kiosk, PngDir::new(pictures)?);
-    stage.handle(Event::CameraOnline);
-    let mut device = Device::new(&bundle, journal, config);
-    stage.handle(Event::Status(device.status()));
-    replay(&mut stage, &steps, &mut device)?;
-    eprintln!("{}: {} pictures", pictures.display(), stage.presenter.written());
-    Ok(Completion::Whole)
+    let choice = args.display.clone().map_or_else(|| config.device(), Ok)?;
+    let turn = config.turn()?;
+    let (sender, messages) = channel();
+    let sink = Sink::new(sender.clone());
+    let display = display::open(&choice, config.panel(), turn, &sink)?;
+    if steps.is_none() && choice != DisplayChoice::Window {
+        input::listen(display.native, turn, sink.clone(), |error| tracing::warn!("{error}"))?;
+    }
+    let stop = sink.clone();
+    ctrlc::set_handler(move || stop.end()).context("listening for the end")?;
+    let kiosk = Kiosk::new(display.panel, config.setup(operators), language, config.theme());
+    let mut stage = Stage::new(kiosk, display.presenter);
+    let input = steps.map_or(Input::Person, Input::Script);
+    let worked = day::run(&mut stage, input, (sender, messages), tools);
+    sink.end();
+    Ok(worked?)
 }
 
 /// The journal that the configuration names.

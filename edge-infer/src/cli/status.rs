@@ -35,7 +35,7 @@ pub fn run(args: &StatusArgs) -> anyhow::Result<Completion> {
     let status = Status::read(&Subject {
         model: args.model.as_deref(),
         journal: &config.journal.folder,
-        intake: &[],
+        intake: &config.intake.folders,
         root: Path::new("/"),
     });
     let text = if args.json { serde_json::to_string(&status)? + "\n" } else { text(&status) };

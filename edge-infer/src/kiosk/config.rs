@@ -3,12 +3,16 @@
 use std::path::{Path, PathBuf};
 
 use embedded_graphics::prelude::Size;
+use glaucoma_kiosk::display::{DisplayChoice, NoSuchDisplay, NoSuchTurn, Turn};
 use glaucoma_kiosk::model::Setup;
 use glaucoma_kiosk::panel::Panel;
 use glaucoma_kiosk::theme::Theme;
 use glaucoma_kiosk::words::Language;
 use glaucoma_records::decide::Rules;
 use serde::{Deserialize, Serialize};
+
+use super::intakes::IntakeConfig;
+use super::outbox::OutboxConfig;
 
 /// The whole file. A key that is left out has the value that `--print-config` shows.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -20,6 +24,10 @@ pub struct Config {
     pub display: Display,
     /// Where the records lie.
     pub journal: JournalFiles,
+    /// Where photographs come from.
+    pub intake: IntakeConfig,
+    /// Where results go.
+    pub outbox: OutboxConfig,
 }
 
 /// Where and how is screened.
@@ -43,11 +51,15 @@ pub struct Camp {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Display {
-    /// Pixels across.
+    /// What it is: `drm`, `drm:CARD`, `fbdev`, `fbdev:DEVICE`, `window`, `png:FOLDER`.
+    pub device: String,
+    /// How it is mounted: `upright`, `right`, `over` or `left`.
+    pub turn: String,
+    /// Pixels across, of pictures and windows.
     pub width: u32,
-    /// Pixels down.
+    /// Pixels down, of pictures and windows.
     pub height: u32,
-    /// Millimetres a pixel, by which touch targets are sized.
+    /// Millimetres a pixel, by which touch targets are sized, where the display does not say it.
     pub pixel_mm: f64,
     /// The language to begin with: `en`, `hi`, `es`, `fr`, `pt`, `ar`, `sw`, `am`.
     pub language: String,
@@ -88,6 +100,8 @@ impl Default for Display {
     /// The 7-inch touch display of a Raspberry Pi.
     fn default() -> Self {
         Self {
+            device: "drm".into(),
+            turn: "upright".into(),
             width: 800,
             height: 480,
             pixel_mm: 0.19,
@@ -166,6 +180,8 @@ impl Config {
         for (key, value) in [("camp.asymmetry", asymmetry), ("camp.threshold", threshold)] {
             value.map_or(Ok(()), |value| share(key, value))?;
         }
+        self.device().map_err(|error| format!("display.device: {error}"))?;
+        self.turn().map_err(|error| format!("display.turn: {error}"))?;
         let Display { width, height, pixel_mm, .. } = self.display;
         if !(320..=4096).contains(&width) || !(320..=4096).contains(&height) {
             return Err(format!(
@@ -175,10 +191,28 @@ impl Config {
         if !(0.02..=1.0).contains(&pixel_mm) {
             return Err(format!("display.pixel_mm: {pixel_mm} is not from 0.02 to 1"));
         }
+        self.intake.check()?;
+        self.outbox.check()?;
         self.language().map(|_| ())
     }
 
-    /// The panel.
+    /// The display.
+    ///
+    /// # Errors
+    /// Says which there are.
+    pub fn device(&self) -> Result<DisplayChoice, NoSuchDisplay> {
+        self.display.device.parse()
+    }
+
+    /// How the display is mounted.
+    ///
+    /// # Errors
+    /// Says how it can be.
+    pub fn turn(&self) -> Result<Turn, NoSuchTurn> {
+        self.display.turn.parse()
+    }
+
+    /// The panel, where the display does not say how large it is.
     pub fn panel(&self) -> Panel {
         let Display { width, height, pixel_mm, .. } = self.display;
         Panel { size: Size::new(width, height), mm_per_px: pixel_mm }

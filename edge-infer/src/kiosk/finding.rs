@@ -2,11 +2,10 @@
 
 use std::sync::Arc;
 
-use glaucoma_common::preprocess::NativePoint;
+use glaucoma_common::preprocess::{NativePoint, reduce};
 use glaucoma_common::reading::Reading;
 use glaucoma_kiosk::picture::EyePicture;
 use glaucoma_records::visit::Finding;
-use image::imageops::{FilterType, resize};
 
 use crate::exam::{ExamResult, Outcome, Refusal};
 use crate::quality::Reason;
@@ -48,14 +47,8 @@ pub fn reading(exam: &ExamResult) -> Option<&Reading> {
 /// The photograph with its outlines, made smaller where a screen could not show more.
 pub fn picture(exam: &ExamResult) -> Option<EyePicture> {
     let pixels = &exam.photo.as_ref()?.pixels;
-    let (width, height) = pixels.dimensions();
-    let scale = (f64::from(LONGEST_SIDE) / f64::from(width.max(height).max(1))).min(1.0);
-    let side = |length: u32| ((f64::from(length) * scale).round() as u32).max(1);
-    let small = if scale < 1.0 {
-        resize(pixels, side(width), side(height), FilterType::Triangle)
-    } else {
-        pixels.clone()
-    };
+    let small = reduce(pixels, LONGEST_SIDE).ok()?;
+    let scale = f64::from(small.width()) / f64::from(pixels.width());
     // Only a graded photograph's outlines may be believed.
     let reading = match &exam.outcome {
         Outcome::Graded(grading) => Some(&grading.reading),

@@ -1,9 +1,14 @@
-//! The kiosk on this device: the screens of [`glaucoma_kiosk`] joined to model, journal and files.
+//! The kiosk on this device: the screens of [`glaucoma_kiosk`] joined to model, journal, cameras and servers.
 
 pub mod config;
+pub mod day;
+pub mod device;
 pub mod finding;
+pub mod intakes;
+pub mod local_time;
+pub mod outbox;
+pub mod photographs;
 pub mod records;
-pub mod world;
 
 pub use config::{Config, ConfigError};
-pub use world::Device;
+pub use device::Device;

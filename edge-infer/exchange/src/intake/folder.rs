@@ -1,11 +1,12 @@
 //! A watched folder: a camera's card, a stick, a network drop. Only ever read.
 //!
-//! A file counts when its size and time were the same at two looks and it decodes strictly; one that stays as it
-//! is and does not decode is handed on after [`Folder::damaged_after`], so that the exam can say what is wrong.
-//! Notifications only shorten the wait: they get lost on network file systems and when a card is pulled, so
-//! the folder is looked through at the start and every [`Folder::scan_every`] anyway.
+//! A file counts when its size and time were the same at two looks, or its writer has just closed or renamed it,
+//! and it decodes strictly; one that stays as it is and does not decode is handed on after
+//! [`Folder::damaged_after`], so that the exam can say what is wrong. Notifications only shorten the wait: they
+//! get lost on network file systems and when a card is pulled, so the folder is looked through at the start
+//! and every [`Folder::scan_every`] anyway.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Read};
@@ -100,6 +101,7 @@ impl Intake for Folder {
     fn run(self, outlet: &Outlet) -> Result<(), IntakeError> {
         let mut known = HashMap::new();
         let mut watch = None;
+        let mut finished = HashSet::new();
         while !outlet.stopped() {
             if !self.path.is_dir() {
                 // A watch dies with what it watched.
@@ -108,8 +110,8 @@ impl Intake for Folder {
                 continue;
             }
             let watch = watch.get_or_insert_with(|| Watch::new(&self.path));
-            let waiting = self.look(&mut known, outlet)?;
-            watch.wait(
+            let waiting = self.look(&mut known, &finished, outlet)?;
+            finished = watch.wait(
                 if waiting { self.settle } else { self.scan_every },
                 self.settle,
                 outlet,
@@ -121,12 +123,17 @@ impl Intake for Folder {
 }
 
 impl Folder {
-    /// Looks through the folder once; says whether a file is waiting for another look.
+    /// Looks through the folder once; says whether a file is waiting for another look. One look is enough for
+    /// `finished` files, whose writers have let go of them.
     fn look(
         &self,
         known: &mut HashMap<PathBuf, Known>,
+        finished: &HashSet<PathBuf>,
         outlet: &Outlet,
     ) -> Result<bool, IntakeError> {
+        if self.sign == Sign::Folder && self.path.is_dir() {
+            outlet.alive();
+        }
         let mut seen = HashMap::new();
         let (mut waiting, mut full) = (false, false);
         let walk = walkdir::WalkDir::new(&self.path).max_depth(MAX_DEPTH).sort_by_file_name();
@@ -145,6 +152,7 @@ impl Folder {
             let look = Look { bytes: metadata.len(), modified: metadata.modified().ok() };
             let mut file = match known.get(path) {
                 Some(file) if file.look == look => *file,
+                _ if finished.contains(path) => Known { look, since: Instant::now(), done: false },
                 // The first of two looks.
                 _ => {
                     seen.insert(
@@ -165,9 +173,6 @@ impl Folder {
             seen.insert(path.to_owned(), file);
         }
         *known = seen;
-        if self.sign == Sign::Folder && self.path.is_dir() {
-            outlet.alive();
-        }
         Ok(waiting)
     }
 
@@ -223,18 +228,38 @@ impl Folder {
 struct Watch {
     /// Kept for its life: dropping it ends the watch.
     _watcher: Option<notify::RecommendedWatcher>,
-    events: Receiver<()>,
+    events: Receiver<Notice>,
+}
+
+/// What happened in the folder.
+enum Notice {
+    /// Its writer has closed this file, or has moved it here.
+    Finished(Vec<PathBuf>),
+    /// Anything else.
+    Change,
+}
+
+impl Notice {
+    fn of(event: notify::Result<notify::Event>) -> Option<Self> {
+        use notify::EventKind::{Access, Modify};
+        use notify::event::{AccessKind, AccessMode, ModifyKind, RenameMode};
+        let Ok(event) = event else { return Some(Self::Change) };
+        match event.kind {
+            Access(AccessKind::Close(AccessMode::Write))
+            | Modify(ModifyKind::Name(RenameMode::To)) => Some(Self::Finished(event.paths)),
+            // Our own reading is an event too.
+            Access(_) => None,
+            _ => Some(Self::Change),
+        }
+    }
 }
 
 impl Watch {
     fn new(path: &Path) -> Self {
         let (sender, events) = channel();
-        let notice = move |event: notify::Result<notify::Event>| {
-            // Our own reading is an event too.
-            if !event.is_ok_and(|event| matches!(event.kind, notify::EventKind::Access(kind)
-                if !matches!(kind, notify::event::AccessKind::Close(notify::event::AccessMode::Write))))
-            {
-                let _ = sender.send(());
+        let notice = move |event| {
+            if let Some(notice) = Notice::of(event) {
+                let _ = sender.send(notice);
             }
         };
         let watcher = notify::recommended_watcher(notice).and_then(|mut watcher| {
@@ -247,25 +272,40 @@ impl Watch {
         Self { _watcher: watcher.ok(), events }
     }
 
-    /// Waits for an event, or for `time`, or until the folder is gone or a stop.
-    fn wait(&self, time: Duration, nap: Duration, outlet: &Outlet, there: impl Fn() -> bool) {
-        let until = Instant::now() + time;
+    /// Waits until a file is finished, for a nap after any other event, for `time`, or until the folder is gone or
+    /// a stop; says what is finished.
+    fn wait(
+        &self,
+        time: Duration,
+        nap: Duration,
+        outlet: &Outlet,
+        there: impl Fn() -> bool,
+    ) -> HashSet<PathBuf> {
+        let mut until = Instant::now() + time;
+        let mut finished = HashSet::new();
         while !outlet.stopped() && there() {
             let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() {
-                return;
+                break;
             }
             match self.events.recv_timeout(left.min(nap)) {
-                Ok(()) => {
+                Ok(first) => {
                     // A copy makes many: one look for all of them.
-                    while self.events.try_recv().is_ok() {}
-                    outlet.pause(nap.min(left));
-                    return;
+                    for notice in std::iter::once(first).chain(self.events.try_iter()) {
+                        if let Notice::Finished(paths) = notice {
+                            finished.extend(paths);
+                        }
+                    }
+                    if !finished.is_empty() {
+                        break;
+                    }
+                    until = until.min(Instant::now() + nap);
                 }
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => outlet.pause(left.min(nap)),
             }
         }
+        finished
     }
 }
 

@@ -25,6 +25,7 @@ pub fn visit() -> Visit {
         taken_at: "2026-05-01T09:31:00Z".into(),
         photograph_sha256: sha256_hex(RETINA),
         photograph_type: "image/jpeg".into(),
+        burned_in: None,
         finding,
         model: ModelName { name: "m".into(), version: "1".into(), sha256: "ab".into() },
     };

@@ -104,6 +104,19 @@ fn notifications_alone_bring_a_file_at_once() {
 }
 
 #[test]
+fn a_file_that_its_writer_has_closed_needs_no_second_look() {
+    let card = tempfile::tempdir().unwrap();
+    let slow = 2 * PATIENCE;
+    let bench = bench(Folder { scan_every: slow, settle: slow, ..quick(card.path()) }, 4, PATIENCE);
+    until("the first scan", || bench.running.status(Instant::now()) == Status::Online);
+    fs::write(card.path().join("a.png"), png(1)).unwrap();
+    assert_eq!(bench.next().bytes, png(1));
+    fs::write(card.path().join("b.tmp"), png(2)).unwrap();
+    fs::rename(card.path().join("b.tmp"), card.path().join("b.png")).unwrap();
+    assert_eq!(bench.next().bytes, png(2));
+}
+
+#[test]
 fn two_at_once_are_two() {
     let card = tempfile::tempdir().unwrap();
     let bench = watch(card.path());

@@ -13,7 +13,7 @@ use drm::control::{ClipRect, Device as ControlDevice, connector, crtc, framebuff
 use embedded_graphics::prelude::*;
 use embedded_graphics::primitives::Rectangle;
 
-use super::{DisplayError, Frame, Presenter, Turn};
+use super::{DisplayError, Frame, Layout, Presenter, Turn, panel_of};
 use crate::panel::Panel;
 
 /// A card's device file.
@@ -40,27 +40,20 @@ pub struct DrmDisplay {
 }
 
 impl DrmDisplay {
-    /// Opens the first card in `folder` (usually `/dev/dri`) with a connected display, in the display's
-    /// preferred mode. Cards that only render, or have nothing connected, are passed over.
+    /// Opens a card's connected display in the display's preferred mode. `at` is the card, or the folder
+    /// (usually `/dev/dri`) whose first card with a connected display is taken: cards that only render, or have
+    /// nothing connected, are passed over.
     ///
     /// # Errors
     /// [`DisplayError::NoDisplay`] where there is none, with what each card said; [`DisplayError::Device`]
     /// when the display refuses.
-    pub fn open(folder: &Path, turn: Turn) -> Result<Self, DisplayError> {
+    pub fn open(at: &Path, turn: Turn) -> Result<Self, DisplayError> {
         let no_display = |reasons: Vec<String>| DisplayError::NoDisplay {
-            folder: folder.to_path_buf(),
+            folder: at.to_path_buf(),
             reasons: reasons.join("; "),
         };
-        let entries =
-            std::fs::read_dir(folder).map_err(|error| no_display(vec![error.to_string()]))?;
-        let is_card = |path: &PathBuf| {
-            path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("card"))
-        };
-        let mut cards: Vec<PathBuf> =
-            entries.flatten().map(|entry| entry.path()).filter(is_card).collect();
-        cards.sort();
         let mut reasons = Vec::new();
-        for path in cards {
+        for path in cards(at).map_err(|error| no_display(vec![error.to_string()]))? {
             match connected(&path) {
                 Ok(Some((card, connector))) => return Self::begin(card, path, &connector, turn),
                 Ok(None) => reasons.push(format!("{}: nothing connected", path.display())),
@@ -94,15 +87,20 @@ impl DrmDisplay {
             card.add_framebuffer(&buffer, 24, 32).map_err(failed("use the buffer"))?;
         card.set_crtc(crtc, Some(framebuffer), (0, 0), &[connector.handle()], Some(mode))
             .map_err(failed("set the mode"))?;
-        let width_mm = connector.size().map(|(width, _)| width).filter(|&width| width > 0);
+        let width_mm = connector.size().map(|(width, _)| width);
         Ok(Self { card, path, buffer, framebuffer, size, width_mm, turn })
     }
 
     /// The panel to draw for; `mm_per_px` where the display does not say how large it is.
     #[must_use]
     pub fn panel(&self, mm_per_px: f64) -> Panel {
-        let told = self.width_mm.map(|width| f64::from(width) / f64::from(self.size.width));
-        Panel { size: self.turn.size(self.size), mm_per_px: told.unwrap_or(mm_per_px) }
+        panel_of(self.size, self.width_mm, self.turn, mm_per_px)
+    }
+
+    /// Its own pixels, before the turn.
+    #[must_use]
+    pub fn native(&self) -> Size {
+        self.size
     }
 }
 
@@ -110,11 +108,11 @@ impl Presenter for DrmDisplay {
     fn present(&mut self, frame: &Frame, damage: Rectangle) -> Result<(), DisplayError> {
         let path = &self.path;
         let failed = |step| move |source| DisplayError::Device { path: path.clone(), step, source };
-        let pitch = self.buffer.pitch() as usize;
+        let layout = Layout::xrgb(self.size, self.buffer.pitch() as usize);
         let place = {
             let mut memory =
                 self.card.map_dumb_buffer(&mut self.buffer).map_err(failed("map the buffer"))?;
-            self.turn.copy(frame, damage, self.size, pitch, memory.as_mut())
+            self.turn.copy(frame, damage, &layout, memory.as_mut())
         };
         let Some(end) = place.bottom_right() else { return Ok(()) };
         let corner = place.top_left;
@@ -126,6 +124,20 @@ impl Presenter for DrmDisplay {
             told => told.map_err(failed("show the change")),
         }
     }
+}
+
+/// The cards in a folder, in order; a card alone.
+fn cards(at: &Path) -> io::Result<Vec<PathBuf>> {
+    if !std::fs::metadata(at)?.is_dir() {
+        return Ok(vec![at.to_path_buf()]);
+    }
+    let is_card = |path: &PathBuf| {
+        path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("card"))
+    };
+    let entries = std::fs::read_dir(at)?.flatten().map(|entry| entry.path());
+    let mut cards: Vec<PathBuf> = entries.filter(is_card).collect();
+    cards.sort();
+    Ok(cards)
 }
 
 /// The card and its first connected display, if it has one.
@@ -164,7 +176,9 @@ mod tests {
         std::fs::write(folder.path().join("card7"), b"no device").unwrap();
         let error = DrmDisplay::open(folder.path(), Turn::Upright).err().unwrap().to_string();
         assert!(error.contains("no connected display") && error.contains("card7"), "{error}");
-        let missing = DrmDisplay::open(&folder.path().join("dri"), Turn::Upright);
-        assert!(missing.err().unwrap().to_string().contains("dri"));
+        for name in ["dri", "card7"] {
+            let error = DrmDisplay::open(&folder.path().join(name), Turn::Upright).err().unwrap();
+            assert!(error.to_string().contains(name), "{error}");
+        }
     }
 }

@@ -1,9 +1,11 @@
 //! How a panel is mounted: quarter turns between the frame that is drawn and the pixels of the display.
 
+use std::str::FromStr;
+
 use embedded_graphics::prelude::*;
 use embedded_graphics::primitives::Rectangle;
 
-use super::Frame;
+use super::{Frame, Layout};
 
 /// The turn, clockwise, that takes the frame onto the display.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,6 +18,25 @@ pub enum Turn {
     Over,
     /// A quarter to the left.
     Left,
+}
+
+/// A text that names no turn.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("'{0}' is no turn: upright, right, over or left")]
+pub struct NoSuchTurn(String);
+
+impl FromStr for Turn {
+    type Err = NoSuchTurn;
+
+    fn from_str(text: &str) -> Result<Self, NoSuchTurn> {
+        match text {
+            "upright" => Ok(Self::Upright),
+            "right" => Ok(Self::Right),
+            "over" => Ok(Self::Over),
+            "left" => Ok(Self::Left),
+            _ => Err(NoSuchTurn(text.to_owned())),
+        }
+    }
 }
 
 impl Turn {
@@ -52,26 +73,27 @@ impl Turn {
         }
     }
 
-    /// Copies the damaged part of a frame into the memory of a display: XRGB, 4 bytes a pixel in the order of
-    /// this machine, `pitch` bytes a row. Where they lie on the display comes back. Pixels beyond the memory are
-    /// left out.
+    /// Copies the damaged part of a frame into the memory of a display, in the display's own colours. Where it
+    /// lies on the display comes back. Pixels beyond the display or its memory are left out.
     pub fn copy(
         self,
         frame: &Frame,
         damage: Rectangle,
-        display: Size,
-        pitch: usize,
+        layout: &Layout,
         memory: &mut [u8],
     ) -> Rectangle {
-        let damage = damage.intersection(&frame.bounding_box());
+        let display = layout.size;
+        let shown = Rectangle::new(Point::zero(), self.size(display));
+        let damage = damage.intersection(&frame.bounding_box()).intersection(&shown);
         let Some(end) = damage.bottom_right() else { return Rectangle::zero() };
         let width = frame.size().width as usize;
         for at in damage.points() {
             let place = self.to_display(at, display);
-            let index = place.y as usize * pitch + place.x as usize * 4;
-            if let Some(pixel) = memory.get_mut(index..index + 4) {
+            let row = layout.start + place.y as usize * layout.pitch;
+            let index = row + place.x as usize * layout.bytes;
+            if let Some(pixel) = memory.get_mut(index..index + layout.bytes) {
                 let color = frame.pixels()[at.y as usize * width + at.x as usize];
-                pixel.copy_from_slice(&color.to_ne_bytes());
+                pixel.copy_from_slice(&layout.pixel(color)[..layout.bytes]);
             }
         }
         let ends = [damage.top_left, end].map(|corner| self.to_display(corner, display));
@@ -110,24 +132,43 @@ mod tests {
 
     #[test]
     fn only_the_damaged_pixels_are_copied() {
-        let display = Size::new(6, 3);
-        let pitch = 32;
-        for turn in TURNS {
-            let mut frame = Frame::new(turn.size(display));
+        let xrgb = Layout { start: 8, ..Layout::xrgb(Size::new(6, 3), 36) };
+        let narrow = Layout { start: 0, bytes: 3, ..xrgb };
+        for (turn, layout) in TURNS.into_iter().flat_map(|turn| [(turn, xrgb), (turn, narrow)]) {
+            let mut frame = Frame::new(turn.size(layout.size));
             let Ok(()) = frame.fill_solid(&frame.bounding_box(), Rgb888::new(1, 2, 3));
             let damage = Rectangle::new(Point::new(1, 1), Size::new(2, 1));
-            let mut memory = vec![0xEE; pitch * 3];
-            let place = turn.copy(&frame, damage, display, pitch, &mut memory);
+            let mut memory = vec![0xEE; layout.start + layout.pitch * 3];
+            let place = turn.copy(&frame, damage, &layout, &mut memory);
             let area = place.size.width * place.size.height;
             assert_eq!(area, 2, "{turn:?} {place:?}");
-            for y in 0..3 {
-                for x in 0..pitch / 4 {
-                    let inside = place.contains(Point::new(x as i32, y as i32));
-                    let pixel = &memory[y * pitch + x * 4..][..4];
-                    let expected = if inside { 0x01_02_03u32.to_ne_bytes() } else { [0xEE; 4] };
-                    assert_eq!(pixel, expected, "{turn:?} {x} {y}");
-                }
+            let mut expected = vec![0xEE; memory.len()];
+            for at in place.points() {
+                let index = layout.start + at.y as usize * layout.pitch;
+                let index = index + at.x as usize * layout.bytes;
+                expected[index..index + layout.bytes]
+                    .copy_from_slice(&[3, 2, 1, 0][..layout.bytes]);
             }
+            assert_eq!(memory, expected, "{turn:?}");
         }
+    }
+
+    #[test]
+    fn a_frame_larger_than_the_display_is_cut() {
+        let layout = Layout::xrgb(Size::new(2, 2), 8);
+        let mut frame = Frame::new(Size::new(3, 3));
+        let Ok(()) = frame.fill_solid(&frame.bounding_box(), Rgb888::new(1, 2, 3));
+        let mut memory = vec![0; 24];
+        let place = Turn::Upright.copy(&frame, frame.bounding_box(), &layout, &mut memory);
+        assert_eq!(place, Rectangle::new(Point::zero(), layout.size));
+        assert!(memory[16..].iter().all(|&byte| byte == 0), "the third row is none of the display");
+    }
+
+    #[test]
+    fn a_turn_is_named() {
+        for (text, turn) in ["upright", "right", "over", "left"].into_iter().zip(TURNS) {
+            assert_eq!(text.parse(), Ok(turn));
+        }
+        assert!("90".parse::<Turn>().is_err());
     }
 }

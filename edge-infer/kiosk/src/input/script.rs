@@ -5,6 +5,8 @@
 //! button ok                up, down, ok or back
 //! wait 5s                  time goes on
 //! photograph FILE right    the camera delivers a file; the eye only where the file itself names it
+//! incoming                 waits until a set-up intake has brought a photograph
+//! sent                     waits until nothing waits to be sent
 //! scan RW-0042             the scanner reads a number
 //! camera off               on or off
 //! ```
@@ -32,6 +34,10 @@ pub enum Step {
         /// The eye its file names.
         eye: Option<Laterality>,
     },
+    /// A photograph comes in from an intake, not from the script.
+    Incoming,
+    /// Everything is sent.
+    Sent,
     /// The scanner reads a number.
     Scan(String),
     /// The camera comes or goes.
@@ -117,6 +123,8 @@ fn step(words: &[&str], folder: &Path) -> Result<Step, String> {
             };
             Ok(Step::Photograph { file: folder.join(file), eye: Some(eye) })
         }
+        ["incoming"] => Ok(Step::Incoming),
+        ["sent"] => Ok(Step::Sent),
         ["scan", id] => Ok(Step::Scan((*id).to_owned())),
         ["camera", "on"] => Ok(Step::Camera(true)),
         ["camera", "off"] => Ok(Step::Camera(false)),
@@ -137,7 +145,7 @@ mod tests {
     #[test]
     fn a_script_is_read_line_by_line() {
         let text = "# morning\n\ntouch 12 -3\nbutton ok # yes\nwait 5s\nwait 2\n\
-                    photograph eyes/a.jpg left\nphotograph b.jpg\nscan X-1\ncamera off\n";
+                    photograph eyes/a.jpg left\nphotograph b.jpg\nincoming\nsent\nscan X-1\ncamera off\n";
         let steps = parse(text, Path::new("day/script.txt")).unwrap();
         let left = Some(Laterality::Left);
         let expected = [
@@ -147,6 +155,8 @@ mod tests {
             Step::Wait(2),
             Step::Photograph { file: "day/eyes/a.jpg".into(), eye: left },
             Step::Photograph { file: "day/b.jpg".into(), eye: None },
+            Step::Incoming,
+            Step::Sent,
             Step::Scan("X-1".into()),
             Step::Camera(false),
         ];

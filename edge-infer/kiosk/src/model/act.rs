@@ -4,7 +4,7 @@ use glaucoma_common::reading::Laterality;
 
 use super::entry::{Draft, Editing, Field};
 use super::visit::other_eye;
-use super::{Command, Errand, Kiosk, Screen};
+use super::{Arrival, Command, Errand, Kiosk, Screen};
 use crate::picture::View;
 use crate::theme::Theme;
 use crate::words::Language;
@@ -165,7 +165,8 @@ impl Kiosk {
             (Action::BeginVisit, None) => {
                 if let Some(person) = draft.person() {
                     *opening = true;
-                    return vec![Command::RegisterPerson(person)];
+                    let (site, operator) = (self.site().to_owned(), self.operator().to_owned());
+                    return vec![Command::RegisterPerson { person, site, operator }];
                 }
             }
             _ => {}
@@ -208,7 +209,7 @@ impl Kiosk {
             }
             (&Screen::Photograph { eye }, Action::UseUnasked) => return self.use_unasked(eye),
             (Screen::Photograph { .. }, Action::LeaveOutUnasked) if !self.unasked.is_empty() => {
-                let (photograph, _) = self.unasked.remove(0);
+                let Arrival { photograph, .. } = self.unasked.remove(0);
                 return vec![Command::LeaveOut { photograph }];
             }
             (Screen::Photograph { .. } | Screen::Result { .. }, Action::Decide) => {
@@ -238,7 +239,8 @@ impl Kiosk {
             }
             (Screen::Slip, Action::Print) => {
                 self.printing = Errand::Asked;
-                return vec![Command::PrintSlip(Box::new(visit.visit.clone()))];
+                let visit = Box::new(visit.visit.clone());
+                return vec![Command::PrintSlip { visit, language: self.language }];
             }
             (Screen::Decision, Action::SaveAgain) if visit.saved == Some(false) => {
                 visit.saved = None;
@@ -286,7 +288,7 @@ impl Kiosk {
         if self.unasked.is_empty() || self.visit.as_ref().is_none_or(|v| v.examining.is_some()) {
             return Vec::new();
         }
-        let (photograph, _) = self.unasked.remove(0);
+        let Arrival { photograph, .. } = self.unasked.remove(0);
         self.begin_exam(photograph, eye)
     }
 

@@ -68,8 +68,19 @@ pub struct Status {
     pub storage: Check,
     /// Whether the clock can be believed.
     pub clock: Check,
-    /// Battery or mains.
-    pub power: Check,
+    /// Battery or mains; `None` where nothing tells, and then it is not spoken of.
+    pub power: Option<Check>,
+}
+
+/// A photograph that has come in, and what its file or sender says of it: nothing is guessed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Arrival {
+    /// The outside's number for it.
+    pub photograph: u32,
+    /// Which eye.
+    pub eye: Option<Laterality>,
+    /// Whose, by the person's number.
+    pub person: Option<String>,
 }
 
 /// What happens to the kiosk.
@@ -110,13 +121,10 @@ pub enum Event {
         /// UTC in RFC 3339.
         begun_at: String,
     },
+    /// The visit asked for by [`Command::RegisterPerson`] could not be opened.
+    VisitNotBegun,
     /// A photograph has come in.
-    PhotographTaken {
-        /// The outside's number for it.
-        photograph: u32,
-        /// Which eye its own file says it is.
-        eye: Option<Laterality>,
-    },
+    PhotographTaken(Arrival),
     /// A photograph was examined.
     ExamDone {
         /// What came of it.
@@ -161,8 +169,15 @@ pub enum Command {
     },
     /// Make a number for a person who has none; answered by [`Event::NumberMade`].
     MakeNumber,
-    /// Open a visit; answered by [`Event::VisitBegun`].
-    RegisterPerson(Person),
+    /// Open a visit; answered by [`Event::VisitBegun`] or [`Event::VisitNotBegun`].
+    RegisterPerson {
+        /// Who.
+        person: Person,
+        /// Where.
+        site: String,
+        /// By whom.
+        operator: String,
+    },
     /// Examine a photograph; answered by [`Event::ExamDone`] or [`Event::ExamFailed`].
     BeginExam {
         /// The outside's number for it.
@@ -190,7 +205,12 @@ pub enum Command {
     /// off.
     SaveVisit(Box<Visit>),
     /// Print the slip of the visit; answered by [`Event::PrintDone`] or [`Event::PrintFailed`].
-    PrintSlip(Box<Visit>),
+    PrintSlip {
+        /// The visit.
+        visit: Box<Visit>,
+        /// The language of the slip.
+        language: Language,
+    },
     /// Export the day to a USB stick.
     ExportUsb,
     /// Send what waits, if there is a network.
@@ -311,8 +331,8 @@ pub struct Kiosk {
     pub waiting: u32,
     /// The open visit.
     pub visit: Option<OpenVisit>,
-    /// Photographs that came when none was asked for, oldest first, with the eye their files name.
-    pub unasked: Vec<(u32, Option<Laterality>)>,
+    /// Photographs that came when none was asked for, or of another eye or person, oldest first.
+    pub unasked: Vec<Arrival>,
     /// The day so far.
     pub day: Day,
     /// How printing stands.

@@ -5,7 +5,7 @@ use glaucoma_records::visit::{EyeExam, Uid};
 
 use super::entry::Editing;
 use super::visit::OpenVisit;
-use super::{Command, Day, Errand, Event, Kiosk, Screen};
+use super::{Arrival, Command, Day, Errand, Event, Kiosk, Screen};
 use crate::picture::EyePicture;
 
 impl Kiosk {
@@ -30,7 +30,8 @@ impl Kiosk {
                 }
             }
             Event::VisitBegun { uid, begun_at } => self.visit_begun(uid, begun_at),
-            Event::PhotographTaken { photograph, eye } => return self.photograph(photograph, eye),
+            Event::VisitNotBegun => self.visit_not_begun(),
+            Event::PhotographTaken(arrival) => return self.photograph(arrival),
             Event::ExamDone { exam, picture } => self.exam_done(*exam, picture),
             Event::ExamFailed => {
                 if let Some(visit) = &mut self.visit {
@@ -69,11 +70,7 @@ impl Kiosk {
     fn visit_begun(&mut self, uid: Uid, begun_at: String) {
         let rules = self.setup.rules;
         let (site, operator) = (self.site().to_owned(), self.operator().to_owned());
-        // The answer may come while the device is locked.
-        let screen = match self.locked.as_deref_mut() {
-            Some(locked) => locked,
-            None => &mut self.screen,
-        };
+        let screen = self.open_screen();
         if let Screen::Register { draft, opening: true, .. } = screen
             && let Some(person) = draft.person()
         {
@@ -82,18 +79,27 @@ impl Kiosk {
         }
     }
 
+    /// The operator may try again.
+    fn visit_not_begun(&mut self) {
+        if let Screen::Register { opening, .. } = self.open_screen() {
+            *opening = false;
+        }
+    }
+
     /// A photograph belongs to the eye asked for only while one is being waited for; else it waits itself. One
-    /// whose file names the other eye is not taken either: the operator decides.
-    fn photograph(&mut self, photograph: u32, eye: Option<Laterality>) -> Vec<Command> {
-        let free = self.visit.as_ref().is_some_and(|visit| visit.examining.is_none());
+    /// that is said to be of the other eye or of another person is not taken either: the operator decides.
+    fn photograph(&mut self, arrival: Arrival) -> Vec<Command> {
+        let fits = |visit: &OpenVisit| {
+            let person = &visit.visit.person.id;
+            visit.examining.is_none() && arrival.person.as_ref().is_none_or(|said| said == person)
+        };
+        let free = self.visit.as_ref().is_some_and(fits) && self.unasked.is_empty();
         match self.screen {
-            Screen::Photograph { eye: asked }
-                if free && self.unasked.is_empty() && eye.is_none_or(|eye| eye == asked) =>
-            {
-                self.begin_exam(photograph, asked)
+            Screen::Photograph { eye } if free && arrival.eye.is_none_or(|said| said == eye) => {
+                self.begin_exam(arrival.photograph, eye)
             }
             _ => {
-                self.unasked.push((photograph, eye));
+                self.unasked.push(arrival);
                 Vec::new()
             }
         }
@@ -129,9 +135,14 @@ impl Kiosk {
 
     /// Opens a screen, after the PIN where the device is locked.
     fn show(&mut self, screen: Screen) {
+        *self.open_screen() = screen;
+    }
+
+    /// The screen that is open, or will be after the PIN: an answer may come while the device is locked.
+    fn open_screen(&mut self) -> &mut Screen {
         match self.locked.as_deref_mut() {
-            Some(locked) => *locked = screen,
-            None => self.screen = screen,
+            Some(locked) => locked,
+            None => &mut self.screen,
         }
     }
 

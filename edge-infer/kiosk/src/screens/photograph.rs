@@ -3,7 +3,7 @@
 use embedded_graphics::primitives::Rectangle;
 use glaucoma_common::reading::Laterality;
 
-use crate::model::{Action, Kiosk, OpenVisit};
+use crate::model::{Action, Arrival, Kiosk, OpenVisit};
 use crate::page::{Face, Kind, Page, Style};
 use crate::panel::{
     cut_bottom, cut_start, cut_top, grid, inset, share_bottom, share_start, share_top,
@@ -110,14 +110,14 @@ fn status(sheet: &mut Sheet<'_>, area: Rectangle, visit: &OpenVisit) {
     if let Some(since) = visit.examining {
         let long = kiosk.seconds.saturating_sub(since) >= LONG_S;
         two(sheet, Sign::Wait, Key::Examining, long.then_some(Key::ExaminingLong));
-    } else if let Some((_, tag)) = kiosk.unasked.first() {
+    } else if let Some(Arrival { eye, person, .. }) = kiosk.unasked.first() {
         let mut area = area;
         let notice = share_start(&mut area, 34);
         let waits = sheet.words(Key::PhotographWaits);
-        let text = match tag {
-            Some(eye) => format!("{waits} ({})", sheet.words(eye_key(*eye))),
-            None => waits.to_owned(),
-        };
+        let said = [person.clone(), eye.map(|eye| sheet.words(eye_key(eye)).to_owned())];
+        let said: Vec<String> = said.into_iter().flatten().collect();
+        let text =
+            if said.is_empty() { waits.into() } else { format!("{waits} ({})", said.join(", ")) };
         sheet.page.plain(inset(notice, 2), text, Style::BOLD);
         let cells = grid(area, 2, 1);
         let [use_it, leave] = [Key::UsePhotograph, Key::LeaveOut].map(|key| sheet.words(key));

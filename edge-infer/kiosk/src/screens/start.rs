@@ -19,13 +19,13 @@ pub fn start(kiosk: &Kiosk) -> Page {
     let (checks, mut choices) = sheet.split(58);
     let camera = Check { fine: kiosk.camera, detail: String::new() };
     let status = &kiosk.status;
-    let lines = [
+    let mut lines = vec![
         (Key::Model, &status.model),
         (Key::Camera, &camera),
         (Key::Storage, &status.storage),
         (Key::Clock, &status.clock),
-        (Key::Power, &status.power),
     ];
+    lines.extend(status.power.as_ref().map(|power| (Key::Power, power)));
     for (area, (name, check)) in grid(checks, 1, 5).into_iter().zip(lines) {
         check_line(&mut sheet, area, name, check);
     }

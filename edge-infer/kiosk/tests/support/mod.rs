@@ -7,7 +7,8 @@ use std::sync::{Arc, OnceLock};
 
 use glaucoma_common::reading::Laterality::{self, Left, Right};
 use glaucoma_kiosk::model::{
-    Action, Check, Draft, Editing, Errand, Event, Field, Kiosk, OpenVisit, Screen, Setup, Status,
+    Action, Arrival, Check, Draft, Editing, Errand, Event, Field, Kiosk, OpenVisit, Screen, Setup,
+    Status,
 };
 use glaucoma_kiosk::panel::Panel;
 use glaucoma_kiosk::picture::{EyePicture, View};
@@ -50,7 +51,7 @@ pub fn kiosk(panel: Panel, language: Language, theme: Theme) -> Kiosk {
         model: fine("0.1.0"),
         storage: fine("41 GB"),
         clock: fine("UTC+2"),
-        power: fine("83 %"),
+        power: Some(fine("83 %")),
     };
     kiosk.camera = true;
     kiosk.clock = (9, 30);
@@ -123,9 +124,20 @@ pub fn exam(eye: Laterality, finding: Finding) -> EyeExam {
         taken_at: "2026-05-01T09:30:00Z".into(),
         photograph_sha256: "0".repeat(64),
         photograph_type: "image/jpeg".into(),
+        burned_in: None,
         finding,
         model: ModelName { name: "m".into(), version: "0.1".into(), sha256: "0".repeat(64) },
     }
+}
+
+/// A photograph of which only the eye may be known.
+pub fn arrived(photograph: u32, eye: Option<Laterality>) -> Arrival {
+    Arrival { photograph, eye, person: None }
+}
+
+/// It comes in.
+pub fn arrival(photograph: u32, eye: Option<Laterality>) -> Event {
+    Event::PhotographTaken(arrived(photograph, eye))
 }
 
 pub fn person() -> Person {
@@ -203,7 +215,7 @@ fn before_the_visit(add: Add<'_>) {
     add("home", &|kiosk| {
         *kiosk = with_morning(kiosk.clone());
         kiosk.waiting = 3;
-        kiosk.unasked = vec![(7, None)];
+        kiosk.unasked = vec![arrived(7, None)];
         kiosk.screen = Screen::Home;
     });
     let register = |draft: Draft, field: Option<(Field, usize)>| Screen::Register {
@@ -254,7 +266,7 @@ fn around_the_photograph(add: Add<'_>) {
     });
     add("photograph-unasked", &|kiosk| {
         photograph(kiosk, vec![], Right);
-        kiosk.unasked = vec![(3, Some(Left))];
+        kiosk.unasked = vec![arrived(3, Some(Left))];
     });
     add("photograph-unreadable", &|kiosk| {
         photograph(kiosk, vec![], Right);

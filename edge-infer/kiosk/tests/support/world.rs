@@ -1,10 +1,11 @@
 //! An outside that is a function of what it is asked.
 
 use std::path::Path;
+use std::sync::mpsc::{Receiver, Sender};
 
 use glaucoma_common::reading::Laterality;
-use glaucoma_kiosk::model::{Check, Command, Event, Kiosk, Status};
-use glaucoma_kiosk::replay::World;
+use glaucoma_kiosk::event_loop::{Message, Request};
+use glaucoma_kiosk::model::{Check, Command, Event, Status};
 use glaucoma_records::visit::{EyeExam, Finding, Uid, Visit};
 
 use super::{exam, graded, picture, reasons};
@@ -45,23 +46,36 @@ impl FakeWorld {
     }
 }
 
-impl World for FakeWorld {
-    fn photograph(&mut self, file: &Path, eye: Option<Laterality>) -> Vec<Event> {
-        self.photographs.push(file.file_stem().unwrap().to_str().unwrap().to_owned());
-        vec![Event::PhotographTaken { photograph: self.photographs.len() as u32 - 1, eye }]
+impl FakeWorld {
+    /// Answers until nobody asks any more; what it was given comes back.
+    pub fn answer(mut self, asked: &Receiver<Request>, answers: &Sender<Message>) -> Self {
+        for request in asked {
+            let events = match request {
+                Request::Photograph { file, eye } => self.photograph(&file, eye),
+                Request::Command(command) => self.perform(command),
+            };
+            answers.send(Message::Answer(events)).unwrap();
+        }
+        self
     }
 
-    fn perform(&mut self, command: Command, _kiosk: &Kiosk) -> Vec<Event> {
+    fn photograph(&mut self, file: &Path, eye: Option<Laterality>) -> Vec<Event> {
+        self.photographs.push(file.file_stem().unwrap().to_str().unwrap().to_owned());
+        vec![super::arrival(self.photographs.len() as u32 - 1, eye)]
+    }
+
+    fn perform(&mut self, command: Command) -> Vec<Event> {
         self.commands.push(command.clone());
         match command {
             Command::UnlockPin { pin, .. } if pin == PIN => {
                 let fine = Check { fine: true, detail: String::new() };
                 let [model, storage, clock, power] = std::array::from_fn(|_| fine.clone());
+                let power = Some(power);
                 vec![Event::Unlocked, Event::Status(Status { model, storage, clock, power })]
             }
             Command::UnlockPin { .. } => vec![Event::PinRefused { wait_s: 5 }],
             Command::MakeNumber => vec![Event::NumberMade(format!("HY-{:04}", self.visits + 1))],
-            Command::RegisterPerson(_) => {
+            Command::RegisterPerson { .. } => {
                 self.visits += 1;
                 let uid = Uid(format!("2.25.{}", self.visits));
                 vec![Event::VisitBegun { uid, begun_at: "2026-05-01T08:00:00Z".into() }]
@@ -76,7 +90,7 @@ impl World for FakeWorld {
                 self.saved.push(*visit);
                 vec![Event::Saved(uid), Event::Delivered { waiting: self.saved.len() as u32 }]
             }
-            Command::PrintSlip(_) => {
+            Command::PrintSlip { .. } => {
                 self.printed += 1;
                 vec![Event::PrintDone]
             }

@@ -15,6 +15,7 @@ fn exam(eye: Laterality, finding: Finding) -> EyeExam {
         taken_at: "2026-05-01T09:30:00Z".into(),
         photograph_sha256: "00".repeat(32),
         photograph_type: "image/jpeg".into(),
+        burned_in: None,
         finding,
         model: ModelName { name: "m".into(), version: "1".into(), sha256: "00".repeat(32) },
     }

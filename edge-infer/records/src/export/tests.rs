@@ -14,6 +14,7 @@ fn exam(eye: Laterality, finding: Finding) -> EyeExam {
         taken_at: "2026-05-01T09:31:00Z".into(),
         photograph_sha256: "PHOTOGRAPH".into(),
         photograph_type: "image/jpeg".into(),
+        burned_in: None,
         finding,
         model: ModelName { name: "m".into(), version: "1".into(), sha256: "ab".into() },
     }

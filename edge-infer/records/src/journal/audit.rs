@@ -66,17 +66,24 @@ impl Table {
             }
             Self::Exams => {
                 "sequence, uid, visit, eye, eye_seen, eye_confirmed, taken_at, photograph_sha256, \
-                 photograph_type, finding, model, sealed_file"
+                 photograph_type, finding, model, sealed_file, burned_in"
             }
             Self::Outbox => "sequence, kind, id, receipt, acknowledged_at",
         }
+    }
+
+    /// How many of the last columns came with later versions of the tables. Where such a one is NULL, the row is
+    /// as before it came, and so is its hash.
+    fn added(self) -> usize {
+        usize::from(self == Self::Exams)
     }
 
     /// The hash of one row; `None` where it is not there.
     fn row_hash(self, connection: &Connection, subject: &str) -> rusqlite::Result<Option<Hash>> {
         let sql =
             format!("SELECT {} FROM {} WHERE {} = ?1", self.columns(), self.name(), self.subject());
-        connection.prepare_cached(&sql)?.query_row([subject], |row| hash_of(row, 0)).optional()
+        let hash = |row: &Row| hash_of(row, 0, self.added());
+        connection.prepare_cached(&sql)?.query_row([subject], hash).optional()
     }
 
     /// Calls `each` with the name and the hash of every row, in the order of the names.
@@ -90,17 +97,21 @@ impl Table {
         let mut statement = connection.prepare(&sql)?;
         let mut rows = statement.query(())?;
         while let Some(row) = rows.next()? {
-            each(row.get(0)?, hash_of(row, 1)?)?;
+            each(row.get(0)?, hash_of(row, 1, self.added())?)?;
         }
         Ok(())
     }
 }
 
-/// SHA-256 of a row's columns from the given one on, in an unambiguous form.
-fn hash_of(row: &Row, from: usize) -> rusqlite::Result<Hash> {
+/// SHA-256 of a row's columns from the given one on, in an unambiguous form; NULL among the last `added` is left out.
+fn hash_of(row: &Row, from: usize, added: usize) -> rusqlite::Result<Hash> {
     let mut hasher = Sha256::new();
-    for column in from..row.as_ref().column_count() {
-        absorb(&mut hasher, row.get_ref(column)?);
+    let columns = row.as_ref().column_count();
+    for column in from..columns {
+        let value = row.get_ref(column)?;
+        if column + added < columns || value != ValueRef::Null {
+            absorb(&mut hasher, value);
+        }
     }
     Ok(hasher.finalize().into())
 }

@@ -3,6 +3,8 @@
 //! Delivery is at least once: what was sent and not acknowledged is sent again, and the receivers know it by its
 //! UID. The order is that of the sequence; one delivery that fails does not hold up the next.
 
+use std::time::Duration;
+
 use rusqlite::{OptionalExtension, Row, Transaction, params};
 
 use super::audit::{Scribe, Table};
@@ -45,10 +47,8 @@ pub struct Delivery {
 
 /// How long a claimed delivery is left to whoever claimed it, seconds. After that it is due again.
 pub const LEASE_S: u64 = 300;
-/// The wait after the first failure, seconds; it doubles with each further one.
-const FIRST_WAIT_S: u64 = 30;
-/// The longest wait, seconds.
-const LONGEST_WAIT_S: u64 = 6 * 3600;
+/// The longest wait after a failure, seconds.
+const LONGEST_WAIT_S: u64 = 24 * 3600;
 
 impl Journal {
     /// Queues a delivery; one that is queued or was acknowledged already stays as it is.
@@ -94,26 +94,41 @@ impl Journal {
         })
     }
 
-    /// Records that a delivery failed and why: it is due again after 30 seconds, twice as long after each
-    /// further failure, at most after six hours.
+    /// Records that a delivery failed and why: it is due again after `wait`, at most after a day.
     ///
     /// # Errors
     /// No such delivery waits; the disk.
-    pub fn fail(&self, kind: DeliveryKind, id: &Uid, reason: &str) -> Result<(), JournalError> {
+    pub fn fail(
+        &self,
+        kind: DeliveryKind,
+        id: &Uid,
+        reason: &str,
+        wait: Duration,
+    ) -> Result<(), JournalError> {
         let (id, reason) = (id.clone(), reason.to_owned());
         self.ask(move |writer| {
             writer.transact("putting a delivery off", |tx, scribe| {
-                let sql = "SELECT attempts FROM outbox \
-                           WHERE kind = ?1 AND id = ?2 AND receipt IS NULL";
-                let attempts = tx.query_row(sql, params![kind.name(), id.0], |row| row.get(0));
-                let attempts: Option<u32> = attempts.optional().map_err(failed())?;
-                let attempts =
-                    attempts.ok_or_else(|| JournalError::NoDelivery(subject(kind, &id)))?;
-                let next = scribe.at.after(wait_after(attempts)).seconds().cast_signed();
+                let wait = wait.as_secs().min(LONGEST_WAIT_S);
+                let next = scribe.at.after(wait).seconds().cast_signed();
                 let sql = "UPDATE outbox SET next_try = ?3, last_error = ?4 \
-                           WHERE kind = ?1 AND id = ?2";
+                           WHERE kind = ?1 AND id = ?2 AND receipt IS NULL";
                 let changed = tx.execute(sql, params![kind.name(), id.0, next, reason]);
                 expect_one(changed, kind, &id)
+            })
+        })
+    }
+
+    /// Makes everything that waits due now: somebody wants it sent.
+    ///
+    /// # Errors
+    /// The disk.
+    pub fn hurry(&self) -> Result<(), JournalError> {
+        self.ask(move |writer| {
+            writer.transact("hurrying the outbox", |tx, scribe| {
+                let now = scribe.at.seconds().cast_signed();
+                let sql = "UPDATE outbox SET next_try = ?1 WHERE receipt IS NULL";
+                tx.execute(sql, [now]).map_err(failed())?;
+                Ok(())
             })
         })
     }
@@ -146,11 +161,6 @@ fn expect_one(
         0 => Err(JournalError::NoDelivery(subject(kind, id))),
         _ => Ok(()),
     }
-}
-
-/// Seconds to wait after so many tries.
-fn wait_after(attempts: u32) -> u64 {
-    (FIRST_WAIT_S << attempts.saturating_sub(1).min(20)).min(LONGEST_WAIT_S)
 }
 
 fn queue(

@@ -54,6 +54,17 @@ pub enum JournalError {
         /// The latest version this program knows.
         known: u32,
     },
+    /// Made by an earlier program, and opened to be read alone.
+    #[error(
+        "the journal was written by an older program (tables of version {found}, not {known}): open it with a PIN \
+         first"
+    )]
+    Older {
+        /// The version found.
+        found: u32,
+        /// The version this program reads.
+        known: u32,
+    },
     /// A value in the database that this program cannot have written.
     #[error("the journal holds a value that cannot be right: {0}")]
     Value(String),

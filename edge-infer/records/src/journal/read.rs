@@ -86,6 +86,22 @@ impl Reader {
         found.into_iter().next().ok_or_else(|| JournalError::NoVisit(uid.clone()))
     }
 
+    /// The visit that an exam belongs to, with all its exams.
+    ///
+    /// # Errors
+    /// Locked; no such exam; altered data.
+    pub fn visit_of(&self, exam: &Uid) -> Result<Recorded, JournalError> {
+        let which = "uid = (SELECT visit FROM exams WHERE uid = ?1)";
+        let found = self.visits(which, &[&exam.0])?;
+        found.into_iter().next().ok_or_else(|| JournalError::NoExam(exam.clone()))
+    }
+
+    /// Whether what is sealed can be read.
+    #[must_use]
+    pub fn is_unlocked(&self) -> bool {
+        self.keys.is_some()
+    }
+
     /// The visits of a person in the order in which they were recorded.
     ///
     /// # Errors
@@ -221,27 +237,28 @@ impl Reader {
 
     fn exams(&self, visit: &str) -> Result<Vec<EyeExam>, JournalError> {
         let sql = "SELECT uid, eye, eye_seen, eye_confirmed, taken_at, photograph_sha256, \
-                   photograph_type, finding, model FROM exams WHERE visit = ?1 ORDER BY sequence";
+                   photograph_type, finding, model, burned_in FROM exams WHERE visit = ?1 ORDER BY sequence";
         let rows = self.collect(sql, &[&visit], |row| {
             let json: [Option<String>; 4] = [row.get(1)?, row.get(2)?, row.get(7)?, row.get(8)?];
-            Ok((row.get(0)?, row.get(3)?, row.get(4)?, row.get(5)?, row.get(6)?, json))
+            let photograph = (row.get(5)?, row.get(6)?, row.get(9)?);
+            Ok((row.get(0)?, row.get(3)?, row.get(4)?, photograph, json))
         })?;
-        let exams = rows.into_iter().map(
-            |(uid, eye_confirmed, taken_at, photograph_sha256, photograph_type, json)| {
-                let [eye, eye_seen, finding, model] = json.each_ref().map(Option::as_deref);
-                Ok(EyeExam {
-                    uid: Uid(uid),
-                    eye: parse(eye.unwrap_or_default())?,
-                    eye_seen: eye_seen.map(parse).transpose()?,
-                    eye_confirmed,
-                    taken_at,
-                    photograph_sha256,
-                    photograph_type,
-                    finding: parse(finding.unwrap_or_default())?,
-                    model: parse(model.unwrap_or_default())?,
-                })
-            },
-        );
+        let exams = rows.into_iter().map(|(uid, eye_confirmed, taken_at, photograph, json)| {
+            let (photograph_sha256, photograph_type, burned_in) = photograph;
+            let [eye, eye_seen, finding, model] = json.each_ref().map(Option::as_deref);
+            Ok(EyeExam {
+                uid: Uid(uid),
+                eye: parse(eye.unwrap_or_default())?,
+                eye_seen: eye_seen.map(parse).transpose()?,
+                eye_confirmed,
+                taken_at,
+                photograph_sha256,
+                photograph_type,
+                burned_in,
+                finding: parse(finding.unwrap_or_default())?,
+                model: parse(model.unwrap_or_default())?,
+            })
+        });
         exams.collect()
     }
 

@@ -8,7 +8,8 @@ use rusqlite::{Connection, OpenFlags};
 use super::error::JournalError;
 
 /// Each step brings the tables to the next `user_version`; a released step is never changed.
-const MIGRATIONS: [&str; 1] = ["
+const MIGRATIONS: [&str; 2] = [
+    "
     CREATE TABLE vault (
         id INTEGER PRIMARY KEY CHECK (id = 1),
         founded_at TEXT NOT NULL,
@@ -86,7 +87,11 @@ const MIGRATIONS: [&str; 1] = ["
     CREATE TRIGGER audit_is_appended BEFORE INSERT ON audit
         WHEN NEW.sequence IS NOT (SELECT coalesce(max(sequence), 0) + 1 FROM audit)
         BEGIN SELECT RAISE(ABORT, 'the audit is append-only'); END;
-"];
+",
+    "
+    ALTER TABLE exams ADD COLUMN burned_in INTEGER;
+",
+];
 
 /// How long a connection waits for another process, such as one that copies the database.
 const BUSY: Duration = Duration::from_secs(10);
@@ -109,15 +114,19 @@ pub fn open_for_reading(path: &Path) -> Result<Connection, JournalError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags).map_err(&failed)?;
     connection.busy_timeout(BUSY).map_err(&failed)?;
-    check_version(&connection)?;
-    Ok(connection)
+    let (found, known) = (check_version(&connection)?, latest());
+    if found < known { Err(JournalError::Older { found, known }) } else { Ok(connection) }
+}
+
+fn latest() -> u32 {
+    u32::try_from(MIGRATIONS.len()).unwrap_or(u32::MAX)
 }
 
 fn check_version(connection: &Connection) -> Result<u32, JournalError> {
     let failed = JournalError::database("reading its version");
     let found =
         connection.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(failed)?;
-    let known = u32::try_from(MIGRATIONS.len()).unwrap_or(u32::MAX);
+    let known = latest();
     if found > known { Err(JournalError::Newer { found, known }) } else { Ok(found) }
 }
 

@@ -168,10 +168,16 @@ impl Writer {
             .map_err(JournalError::io("writing a photograph to", &folder))?;
         self.transact("recording an exam", |tx, scribe| {
             let sql = "INSERT INTO exams (uid, visit, eye, eye_seen, eye_confirmed, taken_at, \
-                       photograph_sha256, photograph_type, finding, model, sealed_file) \
-                       VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)";
+                       photograph_sha256, photograph_type, finding, model, sealed_file, burned_in) \
+                       VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)";
             let EyeExam {
-                uid, eye_confirmed, taken_at, photograph_sha256, photograph_type, ..
+                uid,
+                eye_confirmed,
+                taken_at,
+                photograph_sha256,
+                photograph_type,
+                burned_in,
+                ..
             } = exam;
             let Columns { eye, eye_seen, finding, model } = columns;
             tx.execute(
@@ -187,7 +193,8 @@ impl Writer {
                     photograph_type,
                     finding,
                     model,
-                    name
+                    name,
+                    burned_in
                 ],
             )
             .map_err(JournalError::database("recording an exam"))?;

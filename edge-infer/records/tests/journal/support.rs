@@ -117,6 +117,7 @@ pub fn exam(number: u64, eye: Laterality, photograph: &[u8]) -> EyeExam {
         taken_at: "2026-05-01T09:31:00Z".into(),
         photograph_sha256: sha256_hex(photograph),
         photograph_type: "image/jpeg".into(),
+        burned_in: Some(false),
         finding: Finding::Graded {
             probability: 0.1 + 0.2,
             threshold: 0.5,

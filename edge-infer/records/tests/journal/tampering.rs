@@ -149,7 +149,7 @@ fn every_value_of_every_record_counts() {
             tried += 1;
         }
     }
-    assert_eq!(tried, 4 + 5 + 9 + 11 + 5, "columns");
+    assert_eq!(tried, 4 + 5 + 9 + 12 + 5, "columns");
     // Rows removed and rows put in.
     for (sql, what) in [
         ("DELETE FROM outbox WHERE sequence = 1", "is missing"),

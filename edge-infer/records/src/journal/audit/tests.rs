@@ -27,7 +27,7 @@ fn the_hash_of_a_record_tells_its_types_apart() {
     let connection = Connection::open_in_memory().unwrap();
     let hash = |values: &str| {
         let sql = format!("SELECT {values}");
-        connection.query_row(&sql, (), |row| hash_of(row, 0)).unwrap()
+        connection.query_row(&sql, (), |row| hash_of(row, 0, 0)).unwrap()
     };
     let hashes =
         ["1", "'1'", "x'31'", "1.0", "NULL", "''", "x''", "'', ''", "NULL, NULL"].map(hash);

@@ -39,6 +39,7 @@ fn journal(folder: &Path) -> Journal {
             taken_at: "2026-05-01T09:31:00Z".into(),
             photograph_sha256: sha256_hex(&photograph),
             photograph_type: "image/jpeg".into(),
+            burned_in: None,
             finding: Finding::Ungradable { reasons: vec!["focus".into()] },
             model: ModelName { name: "m".into(), version: "1".into(), sha256: "ab".into() },
         };

@@ -1,15 +1,18 @@
-//! The outside of the kiosk on this device: photographs are examined by the bundle, and nothing is shown as
-//! done before the journal has it.
+//! What answers the kiosk on this device: photographs are examined by the bundle, and nothing is shown as done
+//! before the journal has it.
 
 use std::path::Path;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
+use std::time::Duration;
 
 use glaucoma_common::photo::Limits;
 use glaucoma_common::reading::Laterality;
 use glaucoma_kiosk::display::{DisplayError, write_png};
-use glaucoma_kiosk::model::{Check, Command, Event, Kiosk, Status};
-use glaucoma_kiosk::replay::World;
+use glaucoma_kiosk::event_loop::{Message, Request};
+use glaucoma_kiosk::model::{Arrival, Check, Command, Event, Status};
 use glaucoma_kiosk::screens::slip;
 use glaucoma_kiosk::text::Typesetter;
+use glaucoma_kiosk::words::Language;
 use glaucoma_records::clock::{Clock, SystemClock};
 use glaucoma_records::export::Identity;
 use glaucoma_records::ids::{Ids, RandomError, RandomIds};
@@ -18,25 +21,29 @@ use glaucoma_records::visit::{EyeExam, Finding, ModelName, Person, Uid, Visit};
 
 use super::config::Config;
 use super::finding::{finding, picture, reading};
+use super::local_time;
+use super::photographs::{Photograph, Photographs};
 use super::records::{RecordsError, export};
+use crate::board::{Power, Storage};
 use crate::bundle::Bundle;
 use crate::exam::examine;
 
 /// The device.
 pub struct Device<'a> {
     bundle: &'a Bundle,
-    journal: Journal,
+    journal: &'a Journal,
     config: &'a Config,
+    photographs: &'a Photographs,
+    /// Wakes the outbox.
+    outbox: Sender<()>,
     limits: Limits,
     clock: SystemClock,
     ids: RandomIds,
     setter: Typesetter,
-    /// The photographs by their numbers; gone once they are recorded or left out.
-    photographs: Vec<Option<Vec<u8>>>,
     /// The open visit.
     visit: Option<Visit>,
     /// An exam whose eye is in doubt, with its photograph: recorded when the operator has said.
-    in_doubt: Option<(EyeExam, Vec<u8>)>,
+    in_doubt: Option<(EyeExam, Photograph)>,
 }
 
 /// Something that the kiosk asked for and that failed; told on standard error and by an event.
@@ -57,19 +64,47 @@ enum Failed {
 type Answer = Result<Vec<Event>, Failed>;
 
 impl<'a> Device<'a> {
-    /// A device that works with `bundle` and `journal` as `config` says.
-    pub fn new(bundle: &'a Bundle, journal: Journal, config: &'a Config) -> Self {
+    /// A device that works with `bundle` and `journal` as `config` says, and examines what comes into
+    /// `photographs`.
+    pub fn new(
+        bundle: &'a Bundle,
+        journal: &'a Journal,
+        config: &'a Config,
+        photographs: &'a Photographs,
+        outbox: Sender<()>,
+    ) -> Self {
         Self {
             bundle,
             journal,
             config,
+            photographs,
+            outbox,
             limits: Limits::default(),
             clock: SystemClock,
             ids: RandomIds,
             setter: Typesetter::new(),
-            photographs: Vec::new(),
             visit: None,
             in_doubt: None,
+        }
+    }
+
+    /// Answers until nobody asks any more. `idle` is called between two requests, at least once a second.
+    pub fn answer_all(
+        &mut self,
+        requests: &Receiver<Request>,
+        messages: &Sender<Message>,
+        idle: &dyn Fn(),
+    ) {
+        loop {
+            idle();
+            let request = match requests.recv_timeout(Duration::from_secs(1)) {
+                Ok(request) => request,
+                Err(RecvTimeoutError::Timeout) => continue,
+                Err(RecvTimeoutError::Disconnected) => return,
+            };
+            if messages.send(Message::Answer(self.answer(request))).is_err() {
+                return;
+            }
         }
     }
 
@@ -81,36 +116,39 @@ impl<'a> Device<'a> {
             }
             Err(error) => return Err(error.into()),
         }
+        let today = self.journal.reader()?.visits_in(local_time::today())?;
+        let today = today.into_iter().map(|recorded| recorded.visit).collect();
         let waiting = Event::Delivered { waiting: self.waiting()? };
-        Ok(vec![Event::Unlocked, Event::Status(self.status()), waiting])
+        // What could not be read by anybody before may be due.
+        self.wake_outbox();
+        Ok(vec![Event::Unlocked, Event::Status(self.status()), Event::DaySoFar(today), waiting])
     }
 
     fn waiting(&self) -> Result<u32, JournalError> {
         Ok(self.journal.reader()?.waiting()?.try_into().unwrap_or(u32::MAX))
     }
 
-    /// What is known without asking the board: the bundle answered its self-test and the journal was opened
-    /// for writing, else there were no device; a clock from before the model was made is wrong. Of the power
-    /// nothing is known, so it is not called fine.
+    /// The bundle answered its self-test and the journal was opened for writing, else there were no device. A
+    /// clock from before the model was made is wrong.
     pub fn status(&self) -> Status {
         let fine = |detail: String| Check { fine: true, detail };
         let manifest = &self.bundle.manifest;
         let now = self.clock.now().to_string();
         Status {
             model: fine(format!("{} {}", manifest.name, manifest.version)),
-            storage: fine(String::new()),
+            storage: storage(&self.config.journal.folder),
             // Days and times of one length, year first: their alphabetical order is that of time.
             clock: Check { fine: now >= manifest.created, detail: now },
-            power: Check::default(),
+            power: power(&Power::read(Path::new("/"))),
         }
     }
 
-    fn begin(&mut self, person: Person, kiosk: &Kiosk) -> Answer {
+    fn begin(&mut self, person: Person, site: String, operator: String) -> Answer {
         let visit = Visit {
             uid: self.ids.next()?,
             person,
-            site: kiosk.site().to_owned(),
-            operator: kiosk.operator().to_owned(),
+            site,
+            operator,
             begun_at: self.clock.now().to_string(),
             note: None,
             without_photograph: Vec::new(),
@@ -125,12 +163,14 @@ impl<'a> Device<'a> {
 
     /// Examines a photograph; what came of it is in the journal before it is shown.
     fn examine(&mut self, photograph: u32, eye: Laterality, attempt: u32) -> Answer {
-        let waiting = self.photographs.get_mut(photograph as usize).and_then(Option::take);
-        let Some(bytes) = waiting else { return Ok(vec![Event::ExamFailed]) };
-        let result = examine(&bytes, self.bundle, &self.limits);
+        let Some(photograph) = self.photographs.take(photograph) else {
+            return Ok(vec![Event::ExamFailed]);
+        };
+        let result = examine(&photograph.bytes, self.bundle, &self.limits);
         let (Some(finding), Some(picture)) =
             (finding(&result, self.config.camp.threshold), picture(&result))
         else {
+            settle(photograph);
             return Ok(vec![Event::ExamFailed]);
         };
         let finding = last_word(finding, attempt, self.config.camp.retakes);
@@ -141,15 +181,16 @@ impl<'a> Device<'a> {
             eye_confirmed: false,
             taken_at: self.clock.now().to_string(),
             photograph_sha256: result.sha256.unwrap_or_default(),
-            photograph_type: media_type(&bytes).to_owned(),
+            photograph_type: media_type(&photograph.bytes).to_owned(),
+            burned_in: photograph.burned_in,
             finding,
             model: self.model(),
         };
         let event = Event::ExamDone { exam: Box::new(exam.clone()), picture };
         if exam.wrong_eye_alarm() {
-            self.in_doubt = Some((exam, bytes));
+            self.in_doubt = Some((exam, photograph));
         } else {
-            self.record(exam, bytes)?;
+            self.record(exam, photograph)?;
         }
         Ok(vec![event])
     }
@@ -163,14 +204,18 @@ impl<'a> Device<'a> {
         }
     }
 
-    fn record(&self, exam: EyeExam, bytes: Vec<u8>) -> Result<(), Failed> {
+    /// What the journal could not take stays in the inbox and is handed out again at the next start.
+    fn record(&self, exam: EyeExam, mut photograph: Photograph) -> Result<(), Failed> {
         let visit = self.visit.as_ref().ok_or(Failed::NoVisit)?;
-        Ok(self.journal.record_exam(&visit.uid, &exam, bytes)?)
+        let bytes = std::mem::take(&mut photograph.bytes);
+        self.journal.record_exam(&visit.uid, &exam, bytes)?;
+        settle(photograph);
+        Ok(())
     }
 
     fn confirm(&mut self, holds: Laterality) -> Answer {
-        if let Some((exam, bytes)) = self.in_doubt.take() {
-            self.record(EyeExam { eye: holds, eye_confirmed: true, ..exam }, bytes)?;
+        if let Some((exam, photograph)) = self.in_doubt.take() {
+            self.record(EyeExam { eye: holds, eye_confirmed: true, ..exam }, photograph)?;
         }
         Ok(Vec::new())
     }
@@ -179,17 +224,17 @@ impl<'a> Device<'a> {
     fn save(&mut self, visit: &Visit) -> Answer {
         self.journal.amend_visit(visit)?;
         if let Some(decision) = &visit.decision {
-            // Nothing is queued: no archive and no server is set up on this device.
-            self.journal.decide_visit(&visit.uid, decision, &[])?;
+            self.journal.decide_visit(&visit.uid, decision, &self.config.outbox.kinds())?;
+            self.wake_outbox();
         }
         self.visit = None;
         Ok(vec![Event::Saved(visit.uid.clone()), Event::Delivered { waiting: self.waiting()? }])
     }
 
     /// The slip as a picture in the output folder, named by the visit.
-    fn print(&self, visit: &Visit, kiosk: &Kiosk) -> Answer {
+    fn print(&self, visit: &Visit, language: Language) -> Answer {
         let path = self.config.journal.output.join(format!("slip-{}.png", visit.uid.0));
-        let frame = slip::render(visit, kiosk.language, &self.setter);
+        let frame = slip::render(visit, language, &self.setter);
         write_png(&frame, &path)?;
         Ok(vec![Event::PrintDone])
     }
@@ -201,37 +246,63 @@ impl<'a> Device<'a> {
         Ok(vec![Event::ExportDone(count)])
     }
 
-    /// Does what is asked, or says what failed.
-    fn answer(&mut self, command: Command, kiosk: &Kiosk) -> Answer {
+    /// Everything that waits is due now.
+    fn sync(&self) -> Answer {
+        self.journal.hurry()?;
+        self.wake_outbox();
+        Ok(vec![Event::Delivered { waiting: self.waiting()? }])
+    }
+
+    fn wake_outbox(&self) {
+        // One that has ended is missed by the watchdog, not here.
+        let _ = self.outbox.send(());
+    }
+
+    /// Does what the kiosk asks, or says what failed.
+    fn command(&mut self, command: Command) -> Answer {
         match command {
             Command::UnlockPin { operator, pin, .. } => self.unlock(&operator, &pin),
             Command::MakeNumber => Ok(vec![Event::NumberMade(number(&self.ids.next()?))]),
-            Command::RegisterPerson(person) => self.begin(person, kiosk),
+            Command::RegisterPerson { person, site, operator } => {
+                self.begin(person, site, operator)
+            }
             Command::BeginExam { photograph, eye, attempt } => {
                 self.examine(photograph, eye, attempt)
             }
             Command::EyeConfirmed { holds, .. } => self.confirm(holds),
             Command::LeaveOut { photograph } => {
-                if let Some(waiting) = self.photographs.get_mut(photograph as usize) {
-                    *waiting = None;
-                }
+                self.photographs.take(photograph).map(settle);
                 Ok(Vec::new())
             }
             Command::SaveVisit(visit) => self.save(&visit),
-            Command::PrintSlip(visit) => self.print(&visit, kiosk),
+            Command::PrintSlip { visit, language } => self.print(&visit, language),
             Command::ExportUsb => self.export(),
-            Command::Sync => Ok(vec![Event::Delivered { waiting: self.waiting()? }]),
+            Command::Sync => self.sync(),
             Command::Lock => Ok(self.journal.lock().map(|()| Vec::new())?),
         }
     }
-}
 
-impl World for Device<'_> {
-    fn photograph(&mut self, file: &Path, eye: Option<Laterality>) -> Vec<Event> {
+    fn answer(&mut self, request: Request) -> Vec<Event> {
+        match request {
+            Request::Photograph { file, eye } => self.photograph(&file, eye),
+            Request::Command(command) => {
+                let failed = failure(&command);
+                self.command(command).unwrap_or_else(|error| {
+                    tracing::error!("{error}");
+                    failed.into_iter().collect()
+                })
+            }
+        }
+    }
+
+    /// A script's camera delivers a file.
+    fn photograph(&self, file: &Path, eye: Option<Laterality>) -> Vec<Event> {
         match std::fs::read(file) {
             Ok(bytes) => {
-                self.photographs.push(Some(bytes));
-                vec![Event::PhotographTaken { photograph: self.photographs.len() as u32 - 1, eye }]
+                let number = self.photographs.put(Photograph::loose(bytes));
+                let taken =
+                    |photograph| Event::PhotographTaken(Arrival { photograph, eye, person: None });
+                number.map(taken).into_iter().collect()
             }
             Err(error) => {
                 tracing::error!("{}: cannot be read: {error}", file.display());
@@ -239,13 +310,27 @@ impl World for Device<'_> {
             }
         }
     }
+}
 
-    fn perform(&mut self, command: Command, kiosk: &Kiosk) -> Vec<Event> {
-        let failed = failure(&command);
-        self.answer(command, kiosk).unwrap_or_else(|error| {
-            tracing::error!("{error}");
-            failed.into_iter().collect()
-        })
+fn storage(folder: &Path) -> Check {
+    Storage::of(folder).map_or_else(Check::default, |storage| Check {
+        fine: storage.is_enough(),
+        detail: format!("{:.1} GB", storage.free_bytes as f64 / 1e9),
+    })
+}
+
+fn power(power: &Power) -> Option<Check> {
+    let known =
+        power.mains.is_some() || power.under_voltage.is_some() || !power.batteries.is_empty();
+    let charge = power.batteries.iter().find_map(|battery| battery.percent);
+    let detail = charge.map_or_else(String::new, |percent| format!("{percent} %"));
+    known.then(|| Check { fine: power.troubles().is_empty(), detail })
+}
+
+/// Nothing more is to be done with the photograph: the journal has it, or nobody will.
+fn settle(photograph: Photograph) {
+    if let Err(error) = photograph.settle() {
+        tracing::warn!("{error}");
     }
 }
 
@@ -255,10 +340,10 @@ fn failure(command: &Command) -> Option<Event> {
         Command::UnlockPin { .. } => Some(Event::PinRefused { wait_s: 0 }),
         Command::BeginExam { .. } => Some(Event::ExamFailed),
         Command::SaveVisit(visit) => Some(Event::SaveFailed(visit.uid.clone())),
-        Command::PrintSlip(_) => Some(Event::PrintFailed),
+        Command::PrintSlip { .. } => Some(Event::PrintFailed),
+        Command::RegisterPerson { .. } => Some(Event::VisitNotBegun),
         Command::ExportUsb => Some(Event::ExportFailed),
         Command::MakeNumber
-        | Command::RegisterPerson(_)
         | Command::EyeConfirmed { .. }
         | Command::LeaveOut { .. }
         | Command::Sync

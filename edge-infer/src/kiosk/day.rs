@@ -1,0 +1,187 @@
+//! A day on this device: its threads, and what joins them.
+//!
+//! | thread | does |
+//! |---|---|
+//! | the caller's | the kiosk: screens, fingers, the clock |
+//! | examining | answers the kiosk: network, journal, slips |
+//! | camera | takes what the intakes bring, few at a time |
+//! | outbox | delivers what is due |
+//! | the intakes', the journal's and the input's own | see there |
+
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread::Scope;
+use std::time::{Duration, Instant};
+
+use glaucoma_exchange::intake::{Incoming, IntakeError};
+use glaucoma_kiosk::display::Presenter;
+use glaucoma_kiosk::event_loop::{Channels, LoopError, Message, live, replay};
+use glaucoma_kiosk::input::script::Step;
+use glaucoma_kiosk::model::{Arrival, Event};
+use glaucoma_kiosk::stage::Stage;
+use glaucoma_records::journal::Journal;
+
+use super::config::Config;
+use super::device::Device;
+use super::intakes::Intakes;
+use super::local_time;
+use super::outbox::{Outbox, OutboxError};
+use super::photographs::{Photograph, Photographs};
+use crate::bundle::Bundle;
+use crate::service::{Member, Pulse, Watchdog, notify};
+
+/// How long a thread may be busy before the watchdog thinks it dead: an exam on the slowest board, a PIN's check;
+/// and an exchange with a slow server, whose time limit is a minute for each of its parts.
+const EXAMINING: Duration = Duration::from_secs(60);
+const SENDING: Duration = Duration::from_secs(600);
+const SCREEN: Duration = Duration::from_secs(15);
+
+/// Where fingers come from.
+#[derive(Debug, Clone, Copy)]
+pub enum Input<'a> {
+    /// From a person, through the channel.
+    Person,
+    /// From a script.
+    Script(&'a [Step]),
+}
+
+/// Why a day ended early.
+#[derive(Debug, thiserror::Error)]
+pub enum DayError {
+    /// The kiosk.
+    #[error(transparent)]
+    Loop(#[from] LoopError),
+    /// The intakes.
+    #[error(transparent)]
+    Intake(#[from] IntakeError),
+    /// The outbox.
+    #[error(transparent)]
+    Outbox(#[from] OutboxError),
+}
+
+/// What a day is worked with.
+pub struct Tools<'a> {
+    /// The model.
+    pub bundle: &'a Bundle,
+    /// The records.
+    pub journal: &'a Journal,
+    /// What the programme has set up.
+    pub config: &'a Config,
+}
+
+/// Works until the script ends, or somebody sends [`Message::Stop`] through the channel whose ends are given.
+///
+/// # Errors
+/// [`DayError`]; what was recorded until then is safe.
+pub fn run<P: Presenter>(
+    stage: &mut Stage<P>,
+    input: Input<'_>,
+    (sender, messages): (Sender<Message>, Receiver<Message>),
+    tools: &Tools<'_>,
+) -> Result<(), DayError> {
+    let Tools { bundle, journal, config } = *tools;
+    let (requests, asked) = channel();
+    let (woken, wake) = channel();
+    let photographs = Photographs::default();
+    let outbox = Outbox::new(journal, &config.outbox)?;
+    let (intakes, incoming) = Intakes::start(&config.intake)?;
+    let pulse = Pulse::new();
+    let screen = pulse.member("screen", SCREEN);
+    let device = Device::new(bundle, journal, config, &photographs, woken);
+    stage.handle(Event::Status(device.status()));
+    std::thread::scope(|scope| {
+        // Dropped with the channels at the end of this block, upon which every thread ends.
+        let ends = Ends { photographs: &photographs, intakes };
+        let answers = sender.clone();
+        let examining = pulse.member("examining", EXAMINING);
+        scope.spawn(move || {
+            let mut device = device;
+            device.answer_all(&asked, &answers, &|| examining.tick());
+        });
+        let counts = sender.clone();
+        let sending = pulse.member("outbox", SENDING);
+        scope.spawn(move || outbox.run(&wake, &counts, &|| sending.tick()));
+        camera(scope, incoming, &photographs, sender.clone());
+        let left_over = ends.intakes.left_over();
+        scope.spawn(move || {
+            if let Err(error) = left_over() {
+                tracing::error!("{error}");
+            }
+        });
+        let channels = Channels { requests, messages };
+        match input {
+            Input::Script(steps) => replay(stage, &channels, steps)?,
+            Input::Person => {
+                let watchdog = Watchdog::new(pulse);
+                notify::ready("at work");
+                live(stage, &channels, &mut Seconds::new(&ends.intakes, screen, watchdog).each())?;
+                notify::stopping();
+            }
+        }
+        Ok(())
+    })
+}
+
+/// What must end so that the threads do.
+struct Ends<'a> {
+    photographs: &'a Photographs,
+    intakes: Intakes,
+}
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        self.photographs.close();
+    }
+}
+
+/// Takes photographs from the intakes, as many as there is room for, and tells the kiosk.
+fn camera<'scope>(
+    scope: &'scope Scope<'scope, '_>,
+    incoming: Receiver<Incoming>,
+    photographs: &'scope Photographs,
+    messages: Sender<Message>,
+) {
+    scope.spawn(move || {
+        for photograph in incoming {
+            let eye = photograph.hints.laterality;
+            let person = photograph.hints.person_id.clone();
+            let Some(number) = photographs.put(Photograph::from(photograph)) else { return };
+            let arrival = Event::PhotographTaken(Arrival { photograph: number, eye, person });
+            if messages.send(Message::Event(arrival)).is_err() {
+                return;
+            }
+        }
+    });
+}
+
+/// What each second brings.
+struct Seconds<'a> {
+    intakes: &'a Intakes,
+    screen: Member,
+    watchdog: Watchdog,
+    online: Option<bool>,
+}
+
+impl<'a> Seconds<'a> {
+    fn new(intakes: &'a Intakes, screen: Member, watchdog: Watchdog) -> Self {
+        Self { intakes, screen, watchdog, online: None }
+    }
+
+    fn each(mut self) -> impl FnMut(Duration) -> Vec<Event> {
+        move |since| {
+            let now = Instant::now();
+            self.screen.tick();
+            self.watchdog.step(now);
+            let mut events =
+                vec![Event::Tick { seconds: since.as_secs(), clock: local_time::clock() }];
+            let online = self.intakes.online(now);
+            if online != self.online {
+                self.online = online;
+                events.push(match online {
+                    Some(true) => Event::CameraOnline,
+                    Some(false) | None => Event::CameraOffline,
+                });
+            }
+            events
+        }
+    }
+}

@@ -1,0 +1,151 @@
+//! Where photographs come from on this device: cards and drops, a DICOM sender, a Raspberry Pi's camera.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender};
+use std::time::{Duration, Instant};
+
+use glaucoma_exchange::intake::folder::Folder;
+use glaucoma_exchange::intake::scp::Scp;
+use glaucoma_exchange::intake::{self, Inbox, Incoming, IntakeError, Running, Status};
+use serde::{Deserialize, Serialize};
+
+/// How many photographs wait between the intakes and whoever takes them.
+const CHANNEL: usize = 2;
+
+/// Where photographs come from.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct IntakeConfig {
+    /// Where photographs are kept until the journal has them.
+    pub inbox: PathBuf,
+    /// Folders to watch: a camera's card, a stick, a network drop. They are only read.
+    pub folders: Vec<PathBuf>,
+    /// Seconds without a sign of life after which the camera counts as offline.
+    pub offline_after_s: u64,
+    /// A camera or its program that sends by DICOM.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dicom: Option<DicomIntake>,
+}
+
+/// The DICOM receiver.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DicomIntake {
+    /// Address and port to listen on: the camera's network only, for there is no encryption.
+    pub address: SocketAddr,
+    /// The AE title that senders must call.
+    pub ae_title: String,
+    /// The AE titles of those that are let in.
+    pub allowed: Vec<String>,
+}
+
+impl Default for IntakeConfig {
+    fn default() -> Self {
+        Self {
+            inbox: "/var/lib/edge-infer/inbox".into(),
+            folders: Vec::new(),
+            offline_after_s: 60,
+            dicom: None,
+        }
+    }
+}
+
+impl IntakeConfig {
+    /// Says by its key what cannot be.
+    ///
+    /// # Errors
+    /// The first such thing.
+    pub fn check(&self) -> Result<(), String> {
+        if self.offline_after_s == 0 {
+            return Err("intake.offline_after_s: must be at least 1".into());
+        }
+        if let Some(folder) = self.folders.iter().find(|folder| self.inbox.starts_with(folder)) {
+            return Err(format!("intake.folders: {} holds the inbox", folder.display()));
+        }
+        let Some(dicom) = &self.dicom else { return Ok(()) };
+        if dicom.allowed.is_empty() {
+            return Err("intake.dicom.allowed: nobody could send".into());
+        }
+        let titles = dicom.allowed.iter().chain([&dicom.ae_title]);
+        check_titles("intake.dicom", titles)
+    }
+
+    /// Whether a photograph can come in at all, other than by a script.
+    #[must_use]
+    pub fn any(&self) -> bool {
+        !self.folders.is_empty() || self.dicom.is_some()
+    }
+}
+
+/// AE titles have 1 to 16 characters of ASCII without backslash (DICOM PS3.5, 6.2).
+pub fn check_titles<'a>(
+    key: &str,
+    titles: impl IntoIterator<Item = &'a String>,
+) -> Result<(), String> {
+    let fits = |title: &&String| {
+        (1..=16).contains(&title.len())
+            && title.bytes().all(|byte| (b' '..=b'~').contains(&byte) && byte != b'\\')
+            && title.trim() == title.as_str()
+    };
+    match titles.into_iter().find(|title| !fits(title)) {
+        None => Ok(()),
+        Some(title) => Err(format!("{key}: {title:?} is no AE title of 1 to 16 characters")),
+    }
+}
+
+/// The running intakes; dropping them stops them.
+pub struct Intakes {
+    running: Vec<Running>,
+    inbox: Arc<Inbox>,
+    sender: SyncSender<Incoming>,
+}
+
+impl Intakes {
+    /// Starts what the configuration names. Photographs come out of the receiver.
+    ///
+    /// # Errors
+    /// The inbox cannot be used, the port not be had, no thread be made.
+    pub fn start(config: &IntakeConfig) -> Result<(Self, Receiver<Incoming>), IntakeError> {
+        let inbox = Arc::new(Inbox::open(&config.inbox)?);
+        let (sender, receiver) = intake::channel(CHANNEL);
+        let offline_after = Duration::from_secs(config.offline_after_s);
+        let mut intakes = Self { running: Vec::new(), inbox, sender };
+        for folder in &config.folders {
+            let card = Folder::new(folder.clone());
+            intakes.running.push(intake::start(
+                card,
+                intakes.sender.clone(),
+                Arc::clone(&intakes.inbox),
+                offline_after,
+            )?);
+        }
+        if let Some(DicomIntake { address, ae_title, allowed }) = &config.dicom {
+            let allowed: Vec<&str> = allowed.iter().map(String::as_str).collect();
+            let scp = Scp::bind(*address, ae_title, &allowed)?;
+            intakes.running.push(intake::start(
+                scp,
+                intakes.sender.clone(),
+                Arc::clone(&intakes.inbox),
+                offline_after,
+            )?);
+        }
+        Ok((intakes, receiver))
+    }
+
+    /// What hands out what a former run left behind, and waits for room: for a thread of its own.
+    pub fn left_over(&self) -> impl FnOnce() -> Result<usize, IntakeError> + Send + use<> {
+        let (inbox, sender) = (Arc::clone(&self.inbox), self.sender.clone());
+        move || inbox.hand_out_left_over(&sender)
+    }
+
+    /// Whether a camera is there. `None` where none is set up.
+    #[must_use]
+    pub fn online(&self, now: Instant) -> Option<bool> {
+        if self.running.is_empty() {
+            return None;
+        }
+        Some(self.running.iter().any(|intake| intake.status(now) == Status::Online))
+    }
+}

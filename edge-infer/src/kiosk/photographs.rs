@@ -1,0 +1,113 @@
+//! Photographs that have come in and wait to be examined: numbered, and few at a time.
+
+use std::collections::HashMap;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+
+use glaucoma_exchange::intake::{Incoming, IntakeError};
+
+/// How many may wait. Beyond that the card keeps them, and a sender is told to come back.
+const ROOM: usize = 8;
+
+/// A photograph.
+pub struct Photograph {
+    /// JPEG or PNG, as it came.
+    pub bytes: Vec<u8>,
+    /// Whether it names the person in its pixels, as far as its sender says.
+    pub burned_in: Option<bool>,
+    incoming: Option<Incoming>,
+}
+
+impl Photograph {
+    /// One that no inbox holds.
+    #[must_use]
+    pub fn loose(bytes: Vec<u8>) -> Self {
+        Self { bytes, burned_in: None, incoming: None }
+    }
+
+    /// Tells the inbox, if one holds it, that nothing more is to be done with it.
+    ///
+    /// # Errors
+    /// The inbox's copy cannot be removed; it will be handed out again at the next start.
+    pub fn settle(self) -> Result<(), IntakeError> {
+        self.incoming.map_or(Ok(()), Incoming::settle)
+    }
+}
+
+impl From<Incoming> for Photograph {
+    fn from(mut incoming: Incoming) -> Self {
+        let bytes = std::mem::take(&mut incoming.bytes);
+        Self { bytes, burned_in: incoming.hints.burned_in, incoming: Some(incoming) }
+    }
+}
+
+/// See the module.
+#[derive(Default)]
+pub struct Photographs {
+    shelf: Mutex<Shelf>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct Shelf {
+    waiting: HashMap<u32, Photograph>,
+    next: u32,
+    closed: bool,
+}
+
+impl Photographs {
+    /// Puts a photograph in, once there is room; its number comes back, or nothing after [`Photographs::close`].
+    pub fn put(&self, photograph: Photograph) -> Option<u32> {
+        let mut shelf = self.lock();
+        while shelf.waiting.len() >= ROOM && !shelf.closed {
+            shelf = self.changed.wait(shelf).unwrap_or_else(PoisonError::into_inner);
+        }
+        if shelf.closed {
+            return None;
+        }
+        let number = shelf.next;
+        shelf.next = shelf.next.wrapping_add(1);
+        shelf.waiting.insert(number, photograph);
+        Some(number)
+    }
+
+    /// Takes a photograph out.
+    pub fn take(&self, number: u32) -> Option<Photograph> {
+        let taken = self.lock().waiting.remove(&number);
+        self.changed.notify_all();
+        taken
+    }
+
+    /// Whoever waits for room waits no more.
+    pub fn close(&self) {
+        self.lock().closed = true;
+        self.changed.notify_all();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Shelf> {
+        self.shelf.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_ninth_waits_until_one_is_taken_and_none_after_the_end() {
+        let photographs = Photographs::default();
+        let numbers: Vec<u32> =
+            (0..8).map(|n| photographs.put(Photograph::loose(vec![n])).unwrap()).collect();
+        std::thread::scope(|scope| {
+            let ninth = scope.spawn(|| photographs.put(Photograph::loose(vec![8])));
+            std::thread::sleep(std::time::Duration::from_millis(20));
+            assert!(!ninth.is_finished(), "there is no room");
+            assert_eq!(photographs.take(numbers[3]).unwrap().bytes, [3]);
+            assert_eq!(ninth.join().unwrap(), Some(8));
+            assert!(photographs.take(numbers[3]).is_none());
+            let tenth = scope.spawn(|| photographs.put(Photograph::loose(vec![9])));
+            photographs.close();
+            assert_eq!(tenth.join().unwrap(), None);
+        });
+    }
+}
