@@ -18,6 +18,8 @@ pub const MAX_BYTES: u64 = 256 * 1024 * 1024;
 
 /// The folder that holds the released bundles.
 const FOLDER: &str = "models";
+/// Where a package installs what belongs to the program, below `/usr` or another prefix.
+const SHARED: &str = "share/edge-infer";
 /// The file in that folder that names the default bundle.
 const POINTER: &str = "default.txt";
 
@@ -129,7 +131,8 @@ impl Bundle {
 
 /// The default bundle: the file that `models/default.txt` names, in the first `models` folder that
 /// has one. Looked for beside, in this order: the working directory, the program's own folder and
-/// each folder above it, the source tree the program was built from.
+/// each folder above it (and in `share/edge-infer` there, as a package installs it), the source tree the program
+/// was built from.
 ///
 /// # Errors
 /// [`BundleError::NoDefault`] with the places looked at, [`BundleError::BadPointer`].
@@ -164,7 +167,8 @@ fn default_places() -> Vec<PathBuf> {
     let mut places = Vec::new();
     places.extend(std::env::current_dir());
     if let Ok(program) = std::env::current_exe() {
-        places.extend(program.ancestors().skip(1).map(Path::to_path_buf));
+        let above = program.ancestors().skip(1);
+        places.extend(above.flat_map(|folder| [folder.to_path_buf(), folder.join(SHARED)]));
     }
     // The last resort serves a build that is run from outside its source tree.
     places.extend(Path::new(env!("CARGO_MANIFEST_DIR")).parent().map(Path::to_path_buf));

@@ -19,6 +19,9 @@ fn main() -> ExitCode {
         Command::Bench(args) => cli::bench::run(&args, started),
         Command::Kiosk(args) => cli::kiosk::run(&args),
         Command::Journal(args) => cli::journal::run(&args),
+        Command::Status(args) => cli::status::run(&args),
+        Command::Completions(args) => cli::completions::run(&args),
+        Command::Man(args) => cli::man::run(&args),
     };
     match done {
         Ok(Completion::Whole) => ExitCode::SUCCESS,

@@ -20,6 +20,7 @@
 mod audit;
 mod deliveries;
 mod error;
+mod health;
 mod operators;
 mod orphans;
 mod read;
@@ -40,6 +41,7 @@ use crate::seal::{Cost, DeviceSecret, Keys};
 
 pub use deliveries::{Delivery, DeliveryKind, LEASE_S};
 pub use error::JournalError;
+pub use health::{State, Undelivered, state};
 pub use operators::MIN_PIN;
 pub use read::{Period, Reader, Recorded, Summary};
 pub use verify::{Damage, Verified, VerifyError};
@@ -162,7 +164,7 @@ impl Writer {
         let Settings { folder, device_secret, cost, clock, disk } = settings;
         let sealed = sealed_folder(&folder);
         make_private(&sealed).map_err(JournalError::io("making", &sealed))?;
-        let lock = Lock::take(&folder.join("journal.lock"))?;
+        let lock = Lock::take(&lock_file(&folder))?;
         let database = database_file(&folder);
         let new = !database.exists();
         if new && schema::has_files(&sealed)? {
@@ -244,6 +246,10 @@ impl Drop for Lock {
 
 fn database_file(folder: &Path) -> PathBuf {
     folder.join("journal.db")
+}
+
+fn lock_file(folder: &Path) -> PathBuf {
+    folder.join("journal.lock")
 }
 
 fn sealed_folder(folder: &Path) -> PathBuf {

@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 pub use power::{Battery, Power};
-pub use storage::Storage;
+pub use storage::{ENOUGH_BYTES, Storage};
 pub use thermal::{Temperature, Throttling, temperatures, throttling};
 
 /// What the machine is.

@@ -15,7 +15,16 @@ pub struct Storage {
     pub writable: bool,
 }
 
+/// Room for a thousand photographs of a good camera: less than this is told of.
+pub const ENOUGH_BYTES: u64 = 4 << 30;
+
 impl Storage {
+    /// Whether a day's photographs can be written.
+    #[must_use]
+    pub fn is_enough(&self) -> bool {
+        self.writable && self.free_bytes >= ENOUGH_BYTES
+    }
+
     /// Of the file system that `folder` lies on, or would lie on: where it does not exist yet, the nearest folder
     /// above it that does counts. `None` where the system does not say.
     #[must_use]

@@ -1,10 +1,13 @@
 //! The command line: one file a subcommand, each thin.
 
 pub mod bench;
+pub mod completions;
 pub mod engine;
 pub mod journal;
 pub mod kiosk;
+pub mod man;
 pub mod screen;
+pub mod status;
 
 use clap::{Parser, Subcommand};
 
@@ -28,6 +31,12 @@ pub enum Command {
     Kiosk(kiosk::KioskArgs),
     /// The records: set up, check, count, export.
     Journal(journal::JournalArgs),
+    /// How the device is: model, journal, storage, power, clock. Exit code 0 when all is fine, else 2.
+    Status(status::StatusArgs),
+    /// Print what a shell needs to complete commands and options.
+    Completions(completions::CompletionsArgs),
+    /// Write the manual pages.
+    Man(man::ManArgs),
 }
 
 /// How a command that ran to its end came out.

@@ -312,12 +312,9 @@ impl<'a> Device<'a> {
     }
 }
 
-/// Room for photographs: a thousand of a good camera's.
-const ENOUGH_BYTES: u64 = 4 << 30;
-
 fn storage(folder: &Path) -> Check {
     Storage::of(folder).map_or_else(Check::default, |storage| Check {
-        fine: storage.writable && storage.free_bytes >= ENOUGH_BYTES,
+        fine: storage.is_enough(),
         detail: format!("{:.1} GB", storage.free_bytes as f64 / 1e9),
     })
 }

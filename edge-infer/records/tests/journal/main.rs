@@ -3,6 +3,7 @@
 
 mod camp;
 mod disk_full;
+mod health;
 mod old;
 mod operators;
 mod outbox;
