@@ -11,7 +11,7 @@ use embedded_graphics::primitives::Rectangle;
 #[cfg(feature = "drm")]
 pub use drm::DrmDisplay;
 pub use frame::Frame;
-pub use png_dir::{PngDir, write_png};
+pub use png_dir::{PngDir, png, write_png};
 pub use turn::Turn;
 
 /// Carries frames to a display. Colours are converted and pictures turned here and nowhere else.
