@@ -10,5 +10,6 @@ pub mod exam;
 pub mod kiosk;
 pub mod quality;
 pub mod report;
+pub mod reports;
 pub mod screen;
 pub mod source;

@@ -1,79 +1,14 @@
 //! `kiosk` and `journal` from outside: a person is examined on real pixels, from the PIN to the export.
 #![allow(clippy::unwrap_used)]
 
-use std::io::Write;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+#[path = "support/camp.rs"]
+mod camp;
 
-use glaucoma_tests::{retina, workspace};
+use std::path::Path;
+
+use camp::{Camp, PIN, done, edge_infer, one_person, text, unlocking};
+use glaucoma_tests::retina;
 use serde_json::Value;
-
-const PIN: &str = "222222";
-
-/// A device in a folder of its own.
-struct Camp {
-    folder: tempfile::TempDir,
-}
-
-impl Camp {
-    /// A journal with one operator.
-    fn founded() -> Self {
-        let camp = Self { folder: tempfile::tempdir().unwrap() };
-        let at = |name: &str| camp.path(name).display().to_string();
-        let config = format!(
-            "[camp]\nsites = [\"Huye\"]\n[journal]\nfolder = {:?}\ndevice_secret = {:?}\noutput = {:?}\n",
-            at("journal"),
-            at("secret"),
-            at("")
-        );
-        std::fs::write(camp.path("config.toml"), config).unwrap();
-        let key = camp.journal(&["recovery-key", "--private", &at("private.key")], "");
-        let key = text(&key.stdout);
-        let recovery_box = at("recovery.box");
-        let args = ["found", "--operator", "Asha", "--recovery-key", key.trim()];
-        let args = [&args[..], &["--recovery-box", &recovery_box]].concat();
-        done(&camp.journal(&args, PIN));
-        camp
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
-    }
-
-    fn journal(&self, args: &[&str], pin: &str) -> Output {
-        let config = self.path("config.toml");
-        let args = [&["journal", "--config", config.to_str().unwrap()], args].concat();
-        edge_infer(&args, pin)
-    }
-
-    fn day(&self, script: &str) -> Output {
-        std::fs::write(self.path("day.script"), script).unwrap();
-        let (config, screens) = (self.path("config.toml"), self.path("screens"));
-        let display = format!("png:{}", screens.display());
-        let input = format!("script:{}", self.path("day.script").display());
-        let args = ["kiosk", "--config", config.to_str().unwrap()];
-        edge_infer(&[&args[..], &["--display", &display, "--input", &input]].concat(), "")
-    }
-}
-
-fn edge_infer(args: &[&str], input: &str) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_edge-infer"));
-    command.current_dir(workspace()).args(args);
-    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = command.spawn().unwrap();
-    // A program that asks for no PIN may be gone already.
-    let _ = writeln!(child.stdin.take().unwrap(), "{input}");
-    child.wait_with_output().unwrap()
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8(bytes.to_vec()).unwrap()
-}
-
-fn done(output: &Output) -> String {
-    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
-    text(&output.stdout)
-}
 
 /// What `screen --json` says of a photograph.
 fn screened(path: &Path) -> Value {
@@ -81,37 +16,11 @@ fn screened(path: &Path) -> Value {
     serde_json::from_str(&done(&output)).unwrap()
 }
 
-/// From the start to the home screen with [`PIN`], by the buttons.
-fn unlocking() -> String {
-    let down = "button down\n".repeat(3);
-    let digits = "button ok\n".repeat(PIN.len());
-    let up = "button up\n".repeat(3);
-    format!("camera on\nbutton ok\n{down}{digits}{up}button ok\n")
-}
-
 #[test]
 fn a_person_is_examined_decided_and_recorded() {
     let camp = Camp::founded();
-    // The photograph that travels along shows a left eye; mirrored, it stands for a right one.
+    one_person(&camp);
     let right = camp.path("right.png");
-    let mirrored = image::imageops::flip_horizontal(&image::open(retina()).unwrap());
-    mirrored.save(&right).unwrap();
-    let script = format!(
-        "{}\
-         button ok            # new person\n\
-         button ok            # make a number\n\
-         button ok            # next\n\
-         photograph {}        # asked for is the right eye: the alarm\n\
-         button down\n\
-         button ok            # it is the left eye\n\
-         button ok            # next\n\
-         photograph right.png\n\
-         button ok            # decision\n\
-         button ok            # done\n",
-        unlocking(),
-        retina().display()
-    );
-    done(&camp.day(&script));
     let screens = std::fs::read_dir(camp.path("screens")).unwrap().count();
     assert!(screens > 10, "{screens} screens");
 

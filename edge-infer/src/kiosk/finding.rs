@@ -6,6 +6,7 @@ use glaucoma_common::preprocess::NativePoint;
 use glaucoma_common::reading::Reading;
 use glaucoma_kiosk::picture::EyePicture;
 use glaucoma_records::visit::Finding;
+use image::RgbImage;
 use image::imageops::{FilterType, resize};
 
 use crate::exam::{ExamResult, Outcome, Refusal};
@@ -47,7 +48,16 @@ pub fn reading(exam: &ExamResult) -> Option<&Reading> {
 
 /// The photograph with its outlines, made smaller where a screen could not show more.
 pub fn picture(exam: &ExamResult) -> Option<EyePicture> {
-    let pixels = &exam.photo.as_ref()?.pixels;
+    // Only a graded photograph's outlines may be believed.
+    let reading = match &exam.outcome {
+        Outcome::Graded(grading) => Some(&*grading.reading),
+        Outcome::Ungradable { .. } | Outcome::Refused(_) => None,
+    };
+    Some(shown(&exam.photo.as_ref()?.pixels, reading))
+}
+
+/// `pixels` as they are shown, with the outlines of `reading`, if any.
+pub fn shown(pixels: &RgbImage, reading: Option<&Reading>) -> EyePicture {
     let (width, height) = pixels.dimensions();
     let scale = (f64::from(LONGEST_SIDE) / f64::from(width.max(height).max(1))).min(1.0);
     let side = |length: u32| ((f64::from(length) * scale).round() as u32).max(1);
@@ -56,21 +66,16 @@ pub fn picture(exam: &ExamResult) -> Option<EyePicture> {
     } else {
         pixels.clone()
     };
-    // Only a graded photograph's outlines may be believed.
-    let reading = match &exam.outcome {
-        Outcome::Graded(grading) => Some(&grading.reading),
-        Outcome::Ungradable { .. } | Outcome::Refused(_) => None,
-    };
     let at = |point: NativePoint| ((point.x * scale) as f32, (point.y * scale) as f32);
     let outline = |points: &[NativePoint]| points.iter().map(|point| at(*point)).collect();
     let region = |pick: fn(&Reading) -> Option<&glaucoma_common::reading::Region>| {
         let region = reading.and_then(|reading| pick(reading));
         region.map_or_else(Vec::new, |region| outline(&region.outline))
     };
-    Some(EyePicture {
+    EyePicture {
         pixels: Arc::new(small),
         disc: region(|reading| reading.disc.as_ref()),
         cup: region(|reading| reading.cup.as_ref()),
         fovea: reading.and_then(|reading| reading.fovea).map(at),
-    })
+    }
 }

@@ -2,7 +2,6 @@
 
 pub mod config;
 pub mod finding;
-pub mod records;
 pub mod world;
 
 pub use config::{Config, ConfigError};

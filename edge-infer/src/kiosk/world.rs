@@ -18,9 +18,9 @@ use glaucoma_records::visit::{EyeExam, Finding, ModelName, Person, Uid, Visit};
 
 use super::config::Config;
 use super::finding::{finding, picture, reading};
-use super::records::{RecordsError, export};
 use crate::bundle::Bundle;
 use crate::exam::examine;
+use crate::reports::{self, Format, ReportsError, What};
 
 /// The device.
 pub struct Device<'a> {
@@ -49,7 +49,7 @@ enum Failed {
     #[error(transparent)]
     Slip(#[from] DisplayError),
     #[error(transparent)]
-    Records(#[from] RecordsError),
+    Records(#[from] ReportsError),
     #[error("no visit is open")]
     NoVisit,
 }
@@ -196,10 +196,19 @@ impl<'a> Device<'a> {
     }
 
     /// All visits as CSV and JSON in the output folder.
-    fn export(&self) -> Answer {
+    fn export(&self, kiosk: &Kiosk) -> Answer {
         let folder = &self.config.journal.output;
-        let count = export(&self.journal.reader()?, folder, Identity::Kept)?;
-        Ok(vec![Event::ExportDone(count)])
+        let what = What {
+            formats: &[Format::Csv, Format::Json],
+            identity: Identity::Kept,
+            vouched: false,
+            period: reports::always(),
+            language: kiosk.language,
+            bundle: Some(self.bundle),
+            programme: &reports::programme(),
+        };
+        let done = reports::export(&self.journal.reader()?, folder, &what)?;
+        Ok(vec![Event::ExportDone(done.visits)])
     }
 
     /// Does what is asked, or says what failed.
@@ -220,7 +229,7 @@ impl<'a> Device<'a> {
             }
             Command::SaveVisit(visit) => self.save(&visit),
             Command::PrintSlip(visit) => self.print(&visit, kiosk),
-            Command::ExportUsb => self.export(),
+            Command::ExportUsb => self.export(kiosk),
             Command::Sync => Ok(vec![Event::Delivered { waiting: self.waiting()? }]),
             Command::Lock => Ok(self.journal.lock().map(|()| Vec::new())?),
         }
