@@ -10,6 +10,7 @@ pub mod exam;
 pub mod kiosk;
 pub mod quality;
 pub mod report;
+pub mod reports;
 pub mod screen;
 pub mod service;
 pub mod source;

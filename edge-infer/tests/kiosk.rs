@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex};
 use glaucoma_tests::retina;
 use serde_json::Value;
 
-use support::camp::{Camp, EXAMINED, PIN, done, edge_infer, text, unlocking};
+use support::camp::{Camp, EXAMINED, PIN, done, edge_infer, one_person, text, unlocking};
 
 /// What `screen --json` says of a photograph.
 fn screened(path: &Path) -> Value {
@@ -22,26 +22,8 @@ fn screened(path: &Path) -> Value {
 #[test]
 fn a_person_is_examined_decided_and_recorded() {
     let camp = Camp::founded();
-    // The photograph that travels along shows a left eye; mirrored, it stands for a right one.
+    one_person(&camp);
     let right = camp.path("right.png");
-    let mirrored = image::imageops::flip_horizontal(&image::open(retina()).unwrap());
-    mirrored.save(&right).unwrap();
-    let script = format!(
-        "{}\
-         button ok            # new person\n\
-         button ok            # make a number\n\
-         button ok            # next\n\
-         photograph {}        # asked for is the right eye: the alarm\n\
-         button down\n\
-         button ok            # it is the left eye\n\
-         button ok            # next\n\
-         photograph right.png\n\
-         button ok            # decision\n\
-         button ok            # done\n",
-        unlocking(),
-        retina().display()
-    );
-    done(&camp.day(&script));
     let screens = std::fs::read_dir(camp.path("screens")).unwrap().count();
     assert!(screens > 10, "{screens} screens");
 
@@ -73,7 +55,7 @@ fn photographs_come_from_a_card_and_results_go_to_two_servers() {
     let (pictures, results) = (Server::start(stored), Server::start(transacted));
     let camp = Camp::founded_with(&format!(
         "folders = [\"{{}}card\"]\n\
-         [outbox]\nserial = \"EI-1\"\ndelete_after_days = 0\n\
+         [device]\nserial = \"EI-1\"\n[outbox]\ndelete_after_days = 0\n\
          [outbox.dicomweb]\nurl = \"{}\"\n[outbox.fhir]\nurl = \"{}\"\n",
         pictures.url, results.url
     ));
@@ -211,7 +193,7 @@ fn what_is_not_a_configuration_is_refused_by_its_key() {
         ("[camp]\nthreshold = 1.5\n", "camp.threshold"),
         ("[display]\nlanguage = \"xx\"\n", "display.language"),
         ("[intake]\nfolders = [\"/var\"]\n", "intake.folders"),
-        ("[outbox]\nserial = \"\"\n", "outbox.serial"),
+        ("[device]\nserial = \"\"\n", "device.serial"),
     ] {
         std::fs::write(camp.path("config.toml"), config).unwrap();
         let output = camp.day("wait 1s\n");

@@ -9,7 +9,7 @@ use edge_infer::kiosk::Config;
 use edge_infer::kiosk::config::JournalFiles;
 use edge_infer::kiosk::day::{Input, Tools, run};
 use edge_infer::kiosk::intakes::IntakeConfig;
-use edge_infer::kiosk::records::always;
+use edge_infer::reports::always;
 use embedded_graphics::primitives::Rectangle;
 use glaucoma_engine::Options;
 use glaucoma_kiosk::display::{DisplayError, Frame, Presenter};

@@ -3,6 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use embedded_graphics::prelude::Size;
+use glaucoma_exchange::dicom::Station;
+use glaucoma_exchange::fhir::Programme;
 use glaucoma_kiosk::display::{DisplayChoice, NoSuchDisplay, NoSuchTurn, Turn};
 use glaucoma_kiosk::model::Setup;
 use glaucoma_kiosk::panel::Panel;
@@ -13,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::intakes::IntakeConfig;
 use super::outbox::OutboxConfig;
+use crate::reports::Format;
 
 /// The whole file. A key that is left out has the value that `--print-config` shows.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -24,6 +27,10 @@ pub struct Config {
     pub display: Display,
     /// Where the records lie.
     pub journal: JournalFiles,
+    /// Under which names servers know camera and device.
+    pub device: DeviceNames,
+    /// What is written to a stick.
+    pub export: Export,
     /// Where photographs come from.
     pub intake: IntakeConfig,
     /// Where results go.
@@ -87,6 +94,88 @@ pub struct JournalFiles {
     pub device_secret: PathBuf,
     /// Where printed slips and the day's export are written.
     pub output: PathBuf,
+}
+
+/// Under which names servers know camera and device.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct DeviceNames {
+    /// The device's serial number, unique in the programme; left out: the machine's name.
+    pub serial: String,
+    /// Who made the camera; may be empty.
+    pub camera_manufacturer: String,
+    /// The camera's model; may be empty.
+    pub camera_model: String,
+    /// The URI under which persons' numbers are known.
+    pub person_system: String,
+    /// The URI under which devices' serial numbers are known.
+    pub device_system: String,
+}
+
+/// What is written to a stick.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Export {
+    /// Where sticks are mounted; `*` stands for any letters but a slash.
+    pub sticks: Vec<String>,
+    /// The kinds of files: `csv`, `json`, `fhir`, `dicom`, `pdf`, `png`.
+    pub formats: Vec<Format>,
+    /// Whether they say who somebody is.
+    pub identity: bool,
+}
+
+impl Default for DeviceNames {
+    /// Systems of this program's own, and the machine's name.
+    fn default() -> Self {
+        let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+        let name = Some(name.trim()).filter(|name| !name.is_empty()).unwrap_or("edge-infer");
+        Self {
+            serial: name.to_owned(),
+            camera_manufacturer: String::new(),
+            camera_model: String::new(),
+            person_system: "urn:uuid:5f2b8d5e-9a52-4a43-8b43-0c6f1f6c7b11".into(),
+            device_system: "urn:uuid:c7a1e6c4-3d0a-4f0b-9a6e-2b8f64d9a2f3".into(),
+        }
+    }
+}
+
+impl DeviceNames {
+    fn check(&self) -> Result<(), String> {
+        let named = [
+            ("serial", &self.serial),
+            ("person_system", &self.person_system),
+            ("device_system", &self.device_system),
+        ];
+        match named.into_iter().find(|(_, text)| text.trim().is_empty()) {
+            Some((key, _)) => Err(format!("device.{key}: must not be empty")),
+            None => Ok(()),
+        }
+    }
+
+    /// As DICOM and FHIR name them.
+    #[must_use]
+    pub fn programme(&self) -> Programme {
+        Programme {
+            person_system: self.person_system.clone(),
+            device_system: self.device_system.clone(),
+            station: Station {
+                manufacturer: self.camera_manufacturer.clone(),
+                model: self.camera_model.clone(),
+                serial: self.serial.clone(),
+                software: concat!("edge-infer ", env!("CARGO_PKG_VERSION")).into(),
+            },
+        }
+    }
+}
+
+impl Default for Export {
+    fn default() -> Self {
+        Self {
+            sticks: ["/media/*", "/media/*/*", "/run/media/*/*"].map(String::from).into(),
+            formats: vec![Format::Csv, Format::Json, Format::Pdf],
+            identity: true,
+        }
+    }
 }
 
 impl Default for Camp {
@@ -191,6 +280,7 @@ impl Config {
         if !(0.02..=1.0).contains(&pixel_mm) {
             return Err(format!("display.pixel_mm: {pixel_mm} is not from 0.02 to 1"));
         }
+        self.device.check()?;
         self.intake.check()?;
         self.outbox.check()?;
         self.language().map(|_| ())

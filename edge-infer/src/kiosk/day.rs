@@ -82,7 +82,7 @@ pub fn run<P: Presenter>(
     let (requests, asked) = channel();
     let (woken, wake) = channel();
     let photographs = Photographs::default();
-    let outbox = Outbox::new(journal, &config.outbox)?;
+    let outbox = Outbox::new(journal, &config.outbox, config.device.programme())?;
     let (intakes, incoming) = Intakes::start(&config.intake)?;
     let pulse = Pulse::new();
     let screen = pulse.member("screen", SCREEN);

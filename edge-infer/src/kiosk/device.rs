@@ -19,14 +19,15 @@ use glaucoma_records::ids::{Ids, RandomError, RandomIds};
 use glaucoma_records::journal::{Journal, JournalError};
 use glaucoma_records::visit::{EyeExam, Finding, ModelName, Person, Uid, Visit};
 
-use super::config::Config;
+use super::config::{Config, Export};
 use super::finding::{finding, picture, reading};
 use super::local_time;
 use super::photographs::{Photograph, Photographs};
-use super::records::{RecordsError, export};
 use crate::board::{Power, Storage};
 use crate::bundle::Bundle;
 use crate::exam::examine;
+use crate::reports::stick::{self, StickError};
+use crate::reports::{self, ReportsError, What};
 
 /// The device.
 pub struct Device<'a> {
@@ -56,7 +57,9 @@ enum Failed {
     #[error(transparent)]
     Slip(#[from] DisplayError),
     #[error(transparent)]
-    Records(#[from] RecordsError),
+    Reports(#[from] ReportsError),
+    #[error(transparent)]
+    Stick(#[from] StickError),
     #[error("no visit is open")]
     NoVisit,
 }
@@ -239,10 +242,21 @@ impl<'a> Device<'a> {
         Ok(vec![Event::PrintDone])
     }
 
-    /// All visits as CSV and JSON in the output folder.
-    fn export(&self) -> Answer {
-        let folder = &self.config.journal.output;
-        let count = export(&self.journal.reader()?, folder, Identity::Kept)?;
+    /// All visits of today to the stick that is in.
+    fn export(&self, language: Language) -> Answer {
+        let Export { sticks, formats, identity } = &self.config.export;
+        let stick = stick::stick(Path::new(stick::MOUNTS), sticks, &self.config.intake.folders)?;
+        let what = What {
+            formats,
+            identity: if *identity { Identity::Kept } else { Identity::Removed },
+            vouched: false,
+            period: local_time::today(),
+            language,
+            bundle: Some(self.bundle),
+            programme: &self.config.device.programme(),
+        };
+        let reader = self.journal.reader()?;
+        let count = reports::export_day(&reader, &stick, self.clock.now(), &what)?;
         Ok(vec![Event::ExportDone(count)])
     }
 
@@ -276,7 +290,7 @@ impl<'a> Device<'a> {
             }
             Command::SaveVisit(visit) => self.save(&visit),
             Command::PrintSlip { visit, language } => self.print(&visit, language),
-            Command::ExportUsb => self.export(),
+            Command::ExportUsb { language } => self.export(language),
             Command::Sync => self.sync(),
             Command::Lock => Ok(self.journal.lock().map(|()| Vec::new())?),
         }
@@ -342,7 +356,7 @@ fn failure(command: &Command) -> Option<Event> {
         Command::SaveVisit(visit) => Some(Event::SaveFailed(visit.uid.clone())),
         Command::PrintSlip { .. } => Some(Event::PrintFailed),
         Command::RegisterPerson { .. } => Some(Event::VisitNotBegun),
-        Command::ExportUsb => Some(Event::ExportFailed),
+        Command::ExportUsb { .. } => Some(Event::ExportFailed),
         Command::MakeNumber
         | Command::EyeConfirmed { .. }
         | Command::LeaveOut { .. }

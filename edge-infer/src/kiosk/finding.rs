@@ -6,6 +6,7 @@ use glaucoma_common::preprocess::{NativePoint, reduce};
 use glaucoma_common::reading::Reading;
 use glaucoma_kiosk::picture::EyePicture;
 use glaucoma_records::visit::Finding;
+use image::RgbImage;
 
 use crate::exam::{ExamResult, Outcome, Refusal};
 use crate::quality::Reason;
@@ -46,14 +47,18 @@ pub fn reading(exam: &ExamResult) -> Option<&Reading> {
 
 /// The photograph with its outlines, made smaller where a screen could not show more.
 pub fn picture(exam: &ExamResult) -> Option<EyePicture> {
-    let pixels = &exam.photo.as_ref()?.pixels;
-    let small = reduce(pixels, LONGEST_SIDE).ok()?;
-    let scale = f64::from(small.width()) / f64::from(pixels.width());
     // Only a graded photograph's outlines may be believed.
     let reading = match &exam.outcome {
-        Outcome::Graded(grading) => Some(&grading.reading),
+        Outcome::Graded(grading) => Some(&*grading.reading),
         Outcome::Ungradable { .. } | Outcome::Refused(_) => None,
     };
+    shown(&exam.photo.as_ref()?.pixels, reading)
+}
+
+/// `pixels` as they are shown, with the outlines of `reading`, if any; `None` where there are no pixels.
+pub fn shown(pixels: &RgbImage, reading: Option<&Reading>) -> Option<EyePicture> {
+    let small = reduce(pixels, LONGEST_SIDE).ok()?;
+    let scale = f64::from(small.width()) / f64::from(pixels.width());
     let at = |point: NativePoint| ((point.x * scale) as f32, (point.y * scale) as f32);
     let outline = |points: &[NativePoint]| points.iter().map(|point| at(*point)).collect();
     let region = |pick: fn(&Reading) -> Option<&glaucoma_common::reading::Region>| {

@@ -8,7 +8,6 @@ pub mod intakes;
 pub mod local_time;
 pub mod outbox;
 pub mod photographs;
-pub mod records;
 
 pub use config::{Config, ConfigError};
 pub use device::Device;

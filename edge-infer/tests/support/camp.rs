@@ -1,11 +1,11 @@
-//! A device with a journal in a folder of its own, worked from outside by the real binary.
-#![allow(clippy::unwrap_used)]
+//! A device in a folder of its own, worked from outside as a health worker does: `kiosk` and `journal`.
+#![allow(clippy::unwrap_used, dead_code)]
 
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 
-use glaucoma_tests::workspace;
+use glaucoma_tests::{retina, workspace};
 
 pub const PIN: &str = "222222";
 
@@ -113,3 +113,25 @@ pub const EXAMINED: &str = "\
     touch 445 395        # use for this eye\n\
     button ok            # decision\n\
     button ok            # done\n";
+/// A day on which one person's left eye and then the right one are examined, and the decision is taken. The
+/// photograph that travels along shows a left eye; mirrored, as `right.png`, it stands for a right one.
+pub fn one_person(camp: &Camp) {
+    let mirrored = image::imageops::flip_horizontal(&image::open(retina()).unwrap());
+    mirrored.save(camp.path("right.png")).unwrap();
+    let script = format!(
+        "{}\
+         button ok            # new person\n\
+         button ok            # make a number\n\
+         button ok            # next\n\
+         photograph {}        # asked for is the right eye: the alarm\n\
+         button down\n\
+         button ok            # it is the left eye\n\
+         button ok            # next\n\
+         photograph right.png\n\
+         button ok            # decision\n\
+         button ok            # done\n",
+        unlocking(),
+        retina().display()
+    );
+    done(&camp.day(&script));
+}

@@ -22,7 +22,7 @@ pub use drm::DrmDisplay;
 pub use fbdev::FbdevDisplay;
 pub use frame::Frame;
 pub use layout::{Channel, Layout};
-pub use png_dir::{PngDir, write_png};
+pub use png_dir::{PngDir, png, write_png};
 pub use turn::{NoSuchTurn, Turn};
 
 use crate::input::Sink;

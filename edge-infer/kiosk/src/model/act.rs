@@ -99,7 +99,7 @@ impl Kiosk {
             Action::Dress(theme) => self.theme = theme,
             Action::Export => {
                 self.export = Errand::Asked;
-                return vec![Command::ExportUsb];
+                return vec![Command::ExportUsb { language: self.language }];
             }
             Action::Sync => return vec![Command::Sync],
             Action::Lock => return self.lock(),

@@ -212,7 +212,10 @@ pub enum Command {
         language: Language,
     },
     /// Export the day to a USB stick.
-    ExportUsb,
+    ExportUsb {
+        /// The language of its pages.
+        language: Language,
+    },
     /// Send what waits, if there is a network.
     Sync,
     /// The operator has locked the device.
