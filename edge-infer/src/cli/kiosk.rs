@@ -13,9 +13,11 @@ use glaucoma_records::journal::{Journal, Settings};
 
 use super::Completion;
 use super::engine::{EngineArgs, Photographs};
+use super::operating_point::in_words;
 use crate::bundle::{self, Bundle};
 use crate::kiosk::Config;
 use crate::kiosk::day::{self, Input, Tools};
+use crate::kiosk::operating_point::settled;
 
 /// Arguments of `kiosk`.
 #[derive(Debug, Args)]
@@ -102,6 +104,11 @@ fn day(
     let steps = script::read(steps)?;
     let model = bundle::named_or_default(args.model.as_deref())?;
     let bundle = Bundle::open(&model, &args.engine.options(Photographs::Alone))?;
+    let (config, chosen) = settled(config, &bundle.manifest).context("camp.operating_point")?;
+    if let Some(chosen) = chosen {
+        eprintln!("operating point: {}", in_words(&chosen));
+    }
+    let config = &config;
     let journal = open_journal(config)?;
     let operators = journal.reader()?.operators()?;
     ensure!(!operators.is_empty(), "the journal has no operator yet: edge-infer journal found");

@@ -4,6 +4,7 @@ pub mod bench;
 pub mod engine;
 pub mod journal;
 pub mod kiosk;
+pub mod operating_point;
 pub mod screen;
 
 use clap::{Parser, Subcommand};
@@ -26,6 +27,8 @@ pub enum Command {
     Bench(bench::BenchArgs),
     /// The screens of a camp's day: registers, photographs, examines, decides, records.
     Kiosk(kiosk::KioskArgs),
+    /// What a model's thresholds would mean for a population, and which does what a programme wants.
+    OperatingPoint(operating_point::OperatingPointArgs),
     /// The records: set up, check, count, export.
     Journal(journal::JournalArgs),
 }
