@@ -8,7 +8,6 @@ pub mod cli;
 pub mod display;
 pub mod exam;
 pub mod kiosk;
-pub mod quality;
 pub mod report;
 pub mod reports;
 pub mod screen;

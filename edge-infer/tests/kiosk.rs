@@ -191,6 +191,15 @@ fn what_is_not_a_configuration_is_refused_by_its_key() {
         ("[camp]\nretake = 3\n", "retake"),
         ("[camp]\nsites = []\n", "camp.sites"),
         ("[camp]\nthreshold = 1.5\n", "camp.threshold"),
+        ("[camp.operating_point]\nprevalence = 0.04\n", "camp.operating_point: one of"),
+        (
+            "[camp.operating_point]\nprevalence = 1.0\nppv = 0.3\n",
+            "camp.operating_point: prevalence",
+        ),
+        (
+            "[camp]\nthreshold = 0.4\n[camp.operating_point]\nprevalence = 0.04\nppv = 0.3\n",
+            "camp.threshold and camp.operating_point",
+        ),
         ("[display]\nlanguage = \"xx\"\n", "display.language"),
         ("[intake]\nfolders = [\"/var\"]\n", "intake.folders"),
         ("[device]\nserial = \"\"\n", "device.serial"),

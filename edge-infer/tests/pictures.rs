@@ -11,11 +11,11 @@ use std::path::{Path, PathBuf};
 
 use edge_infer::display::Frame;
 use edge_infer::exam::{ExamResult, Grading, Outcome, Refusal, RiskBand, Timing};
-use edge_infer::quality::Reason;
 use edge_infer::screen::{ResultView, draw_result};
 use glaucoma_common::mask::Mask;
 use glaucoma_common::photo::{Photo, PhotoError};
 use glaucoma_common::preprocess::{NativePoint, find_field_of_view};
+use glaucoma_common::quality::Reason;
 use glaucoma_common::reading::{Laterality, Reading, Region};
 use glaucoma_common::risk::Risk;
 use image::{Rgb, RgbImage};
@@ -63,7 +63,14 @@ fn graded(classifier: f64, vcdr_model: f64) -> ExamResult {
     let probability = f64::midpoint(classifier, vcdr_model);
     let band = if probability >= 0.5 { RiskBand::Suspected } else { RiskBand::NotSuspected };
     let risk = Risk { probability, classifier, vcdr_model };
-    let grading = Grading { risk, band, threshold: 0.5, vcdr: 0.5, reading: Box::new(reading()) };
+    let grading = Grading {
+        risk,
+        band,
+        threshold: 0.5,
+        vcdr: 0.5,
+        vcdr_interval: None,
+        reading: Box::new(reading()),
+    };
     exam(Some(eye()), Outcome::Graded(grading))
 }
 

@@ -6,6 +6,7 @@ mod support;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use edge_infer::kiosk::config::DeviceNames;
 use edge_infer::reports::{self, Format, What};
 use glaucoma_common::photo::sha256_hex;
 use glaucoma_common::reading::Laterality;
@@ -247,7 +248,7 @@ fn what(
 
 #[test]
 fn what_a_source_says_of_its_pixels_decides() {
-    let programme = reports::programme();
+    let programme = DeviceNames::default().programme();
     for (burned_in, vouched, objects) in [
         (Some(true), false, 0),
         (Some(true), true, 0),
@@ -282,7 +283,7 @@ fn red(page: &RgbImage) -> usize {
 fn a_stick_gets_a_folder_of_the_day_and_the_device() {
     let folder = tempfile::tempdir().unwrap();
     let reader = journal(folder.path(), None).reader().unwrap();
-    let mut programme = reports::programme();
+    let mut programme = DeviceNames::default().programme();
     programme.station.serial = "camp/7: é".into();
     let today = Timestamp::parse("2026-05-01T23:59:59Z").unwrap();
     let what = what(Identity::Kept, false, &programme);

@@ -14,6 +14,7 @@ use glaucoma_records::decide::Rules;
 use serde::{Deserialize, Serialize};
 
 use super::intakes::IntakeConfig;
+use super::operating_point::Choice;
 use super::outbox::OutboxConfig;
 use crate::reports::Format;
 
@@ -52,6 +53,9 @@ pub struct Camp {
     pub threshold: Option<f64>,
     /// Seconds without a touch after which the PIN is asked for.
     pub lock_after_s: u64,
+    /// What the threshold is to do, instead of the threshold itself; resolved by the model's calibration table.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub operating_point: Option<Choice>,
 }
 
 /// The display.
@@ -181,7 +185,14 @@ impl Default for Export {
 impl Default for Camp {
     fn default() -> Self {
         let Rules { retakes, asymmetry } = Rules::default();
-        Self { sites: vec!["Camp".into()], retakes, asymmetry, threshold: None, lock_after_s: 300 }
+        Self {
+            sites: vec!["Camp".into()],
+            retakes,
+            asymmetry,
+            threshold: None,
+            lock_after_s: 300,
+            operating_point: None,
+        }
     }
 }
 
@@ -255,7 +266,7 @@ impl Config {
     }
 
     fn check(&self) -> Result<(), String> {
-        let Camp { sites, retakes, asymmetry, threshold, .. } = &self.camp;
+        let Camp { sites, retakes, asymmetry, threshold, operating_point, .. } = &self.camp;
         if sites.is_empty() || sites.iter().any(|site| site.trim().is_empty()) {
             return Err("camp.sites: at least one, none empty".into());
         }
@@ -271,6 +282,12 @@ impl Config {
         }
         self.device().map_err(|error| format!("display.device: {error}"))?;
         self.turn().map_err(|error| format!("display.turn: {error}"))?;
+        if let Some(choice) = operating_point {
+            if threshold.is_some() {
+                return Err("camp.threshold and camp.operating_point: one of both".into());
+            }
+            choice.wanted().map_err(|what| format!("camp.operating_point: {what}"))?;
+        }
         let Display { width, height, pixel_mm, .. } = self.display;
         if !(320..=4096).contains(&width) || !(320..=4096).contains(&height) {
             return Err(format!(

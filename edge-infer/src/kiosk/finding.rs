@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use glaucoma_common::preprocess::{NativePoint, reduce};
+use glaucoma_common::quality::Reason;
 use glaucoma_common::reading::Reading;
 use glaucoma_kiosk::picture::EyePicture;
 use glaucoma_records::visit::Finding;
 use image::RgbImage;
 
-use crate::exam::{ExamResult, Outcome, Refusal};
-use crate::quality::Reason;
+use crate::exam::{ExamResult, Grading, Outcome, Refusal};
 
 /// Pixels of the longer side of a picture that is kept to be shown and enlarged.
 const LONGEST_SIDE: u32 = 1600;
@@ -22,7 +22,7 @@ pub fn finding(exam: &ExamResult, threshold: Option<f64>) -> Option<Finding> {
             probability: grading.risk.probability,
             threshold: threshold.unwrap_or(grading.threshold),
             vcdr: grading.vcdr,
-            vcdr_interval: None,
+            vcdr_interval: interval(grading),
         }),
         Outcome::Ungradable { reasons, .. } => Some(Finding::Retake { reasons: codes(reasons) }),
         Outcome::Refused(Refusal::NotFundus(reason)) => {
@@ -30,6 +30,13 @@ pub fn finding(exam: &ExamResult, threshold: Option<f64>) -> Option<Finding> {
         }
         Outcome::Refused(_) => None,
     }
+}
+
+/// The ratio's interval, where real eyes were measured for it: neither a screen nor a record has room to say
+/// that only synthetic pictures were.
+fn interval(grading: &Grading) -> Option<(f64, f64)> {
+    let interval = grading.vcdr_interval.filter(|interval| !interval.phantoms_only)?;
+    Some((interval.low, interval.high))
 }
 
 fn codes(reasons: &[Reason]) -> Vec<String> {

@@ -6,6 +6,7 @@ pub mod device;
 pub mod finding;
 pub mod intakes;
 pub mod local_time;
+pub mod operating_point;
 pub mod outbox;
 pub mod photographs;
 

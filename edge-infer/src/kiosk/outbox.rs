@@ -7,6 +7,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use glaucoma_exchange::dicom::{self, DicomError, Subject};
 use glaucoma_exchange::fhir::{self, FhirError, Programme};
+use glaucoma_exchange::identity::Identity;
 use glaucoma_exchange::outbox::fhir::Fhir;
 use glaucoma_exchange::outbox::scu::Scu;
 use glaucoma_exchange::outbox::stow::Stow;
@@ -231,7 +232,7 @@ impl<'a> Outbox<'a> {
         match delivery.kind {
             DeliveryKind::FhirBundle => {
                 let visit = reader.visit(&delivery.id)?.visit;
-                Ok(serde_json::to_vec(&fhir::bundle(&visit, &self.programme)?)?)
+                Ok(serde_json::to_vec(&fhir::bundle(&visit, &self.programme, Identity::Own)?)?)
             }
             DeliveryKind::DicomImage => {
                 let visit = reader.visit_of(&delivery.id)?.visit;
@@ -241,7 +242,7 @@ impl<'a> Outbox<'a> {
                     visit: &visit,
                     exam,
                     station: &self.programme.station,
-                    identity: dicom::Identity::Own,
+                    identity: Identity::Own,
                     burned_in: exam.burned_in,
                 };
                 Ok(dicom::photograph(&subject, &reader.photograph(&exam.uid)?)?.bytes)

@@ -3,6 +3,7 @@
 use embedded_graphics::pixelcolor::Rgb888;
 use embedded_graphics::prelude::*;
 use embedded_graphics::primitives::{PrimitiveStyle, Rectangle, RoundedRectangle};
+use glaucoma_common::quality::Reason;
 use glaucoma_common::reading::{Laterality, Reading};
 use image::{Rgb, RgbImage};
 
@@ -13,7 +14,6 @@ use super::smooth::{FINENESS, Layer, draw_picture};
 use super::text::{TextStyle, Weight};
 use super::{ResultView, theme};
 use crate::exam::{Grading, Outcome, Refusal, RiskBand};
-use crate::quality::Reason;
 
 /// Letters smaller than this cannot be read on the boards' screens (pixels of the em square).
 const SMALLEST_TEXT: f32 = 11.0;

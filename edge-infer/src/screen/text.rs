@@ -185,6 +185,9 @@ pub fn has_every_glyph(text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use glaucoma_common::quality::Reason;
+    use glaucoma_common::reading::Inconsistency;
+
     use super::*;
 
     fn style() -> TextStyle {
@@ -221,5 +224,32 @@ mod tests {
     fn unknown_letters_are_noticed() {
         assert!(has_every_glyph("vCDR 0.50 × 2, œil – “ok”…"));
         assert!(!has_every_glyph("नमस्ते"));
+    }
+
+    #[test]
+    fn every_reason_can_be_written_on_the_screen() {
+        let reasons = [
+            Reason::Black,
+            Reason::NoFieldOfView,
+            Reason::UnexpectedColours,
+            Reason::FieldTooSmall,
+            Reason::FieldCutOff,
+            Reason::FieldNotRound,
+            Reason::OutOfFocus,
+            Reason::LowContrast,
+            Reason::WashedOut,
+            Reason::TooDark,
+            Reason::TooBright,
+            Reason::Glare,
+            Reason::Shadow,
+            Reason::DiscNotFound,
+            Reason::CupNotFound,
+            Reason::Inconsistent(Inconsistency::SeveralDiscs { count: 2 }),
+            Reason::HeadsDisagree { classifier: 0.1, vcdr_model: 0.9 },
+        ];
+        for reason in reasons {
+            assert!(has_every_glyph(&reason.to_string()), "{reason}");
+            assert!(reason.finding().ends_with('.') && reason.advice().ends_with('.'));
+        }
     }
 }
