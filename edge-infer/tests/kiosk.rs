@@ -87,6 +87,32 @@ fn photographs_come_from_a_card_and_results_go_to_two_servers() {
     done(&camp.journal(&["verify"], ""));
 }
 
+#[cfg(unix)]
+#[test]
+fn a_raspberry_pis_camera_is_released_from_the_screen() {
+    use std::os::unix::fs::PermissionsExt;
+    let camp = Camp::founded_with("[intake.rpicam]\nprogram = \"{}camera\"\n");
+    // Stands for `rpicam-still`: it names a camera, and its photograph is the one that travels along.
+    let program = format!(
+        "#!/bin/sh\nfor last; do :; done\ncase \"$1\" in\n\
+         --list-cameras) echo '0 : imx219 [3280x2464 10-bit RGGB] (/base)' ;;\n\
+         *) cp {:?} \"$last\" ;;\nesac\n",
+        retina()
+    );
+    std::fs::write(camp.path("camera"), program).unwrap();
+    std::fs::set_permissions(camp.path("camera"), PermissionsExt::from_mode(0o755)).unwrap();
+    let script = format!(
+        "{}button ok\nscan RW-7\nbutton ok\n\
+         button ok            # take the photograph\n\
+         incoming             # of a left eye, and asked for is the right one: the alarm\n\
+         button down\nbutton ok\n",
+        unlocking()
+    );
+    done(&camp.day(&script));
+    let summary: Value = serde_json::from_str(&done(&camp.journal(&["summary"], ""))).unwrap();
+    assert_eq!(summary["photographs"], 1);
+}
+
 /// What a server answers to the body of a request: content type and body.
 type Answering = fn(&[u8]) -> (&'static str, String);
 

@@ -350,7 +350,8 @@ impl Config {
     pub fn setup(&self, operators: Vec<String>) -> Setup {
         let Camp { sites, lock_after_s, .. } = &self.camp;
         let (rules, lock_after_s) = (self.rules(), *lock_after_s);
-        Setup { sites: sites.clone(), operators, rules, lock_after_s }
+        let shutter = self.intake.rpicam.is_some();
+        Setup { sites: sites.clone(), operators, rules, lock_after_s, shutter }
     }
 
     /// By what a visit is decided.

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use glaucoma_common::photo::Limits;
 use glaucoma_common::reading::Laterality;
+use glaucoma_exchange::intake::Hints;
 use glaucoma_kiosk::display::{DisplayError, write_png};
 use glaucoma_kiosk::event_loop::{Message, Request};
 use glaucoma_kiosk::model::{Arrival, Check, Command, Event, Status};
@@ -35,8 +36,7 @@ pub struct Device<'a> {
     journal: &'a Journal,
     config: &'a Config,
     photographs: &'a Photographs,
-    /// Wakes the outbox.
-    outbox: Sender<()>,
+    ways: Ways,
     limits: Limits,
     clock: SystemClock,
     ids: RandomIds,
@@ -45,6 +45,14 @@ pub struct Device<'a> {
     visit: Option<Visit>,
     /// An exam whose eye is in doubt, with its photograph: recorded when the operator has said.
     in_doubt: Option<(EyeExam, Photograph)>,
+}
+
+/// How the device reaches its other threads.
+pub struct Ways {
+    /// Wakes the outbox.
+    pub outbox: Sender<()>,
+    /// Releases the camera, where one waits for that.
+    pub shutter: Option<Sender<Hints>>,
 }
 
 /// Something that the kiosk asked for and that failed; told on standard error and by an event.
@@ -74,14 +82,14 @@ impl<'a> Device<'a> {
         journal: &'a Journal,
         config: &'a Config,
         photographs: &'a Photographs,
-        outbox: Sender<()>,
+        ways: Ways,
     ) -> Self {
         Self {
             bundle,
             journal,
             config,
             photographs,
-            outbox,
+            ways,
             limits: Limits::default(),
             clock: SystemClock,
             ids: RandomIds,
@@ -267,9 +275,17 @@ impl<'a> Device<'a> {
         Ok(vec![Event::Delivered { waiting: self.waiting()? }])
     }
 
+    /// The photograph comes in like any other, as that of this eye and person.
+    fn release(&self, eye: Laterality, person: String) -> Vec<Event> {
+        let hints = Hints { laterality: Some(eye), person_id: Some(person), ..Hints::default() };
+        let released =
+            self.ways.shutter.as_ref().is_some_and(|shutter| shutter.send(hints).is_ok());
+        if released { Vec::new() } else { vec![Event::CameraOffline] }
+    }
+
     fn wake_outbox(&self) {
         // One that has ended is missed by the watchdog, not here.
-        let _ = self.outbox.send(());
+        let _ = self.ways.outbox.send(());
     }
 
     /// Does what the kiosk asks, or says what failed.
@@ -280,6 +296,7 @@ impl<'a> Device<'a> {
             Command::RegisterPerson { person, site, operator } => {
                 self.begin(person, site, operator)
             }
+            Command::TakePhotograph { eye, person } => Ok(self.release(eye, person)),
             Command::BeginExam { photograph, eye, attempt } => {
                 self.examine(photograph, eye, attempt)
             }
@@ -358,6 +375,7 @@ fn failure(command: &Command) -> Option<Event> {
         Command::RegisterPerson { .. } => Some(Event::VisitNotBegun),
         Command::ExportUsb { .. } => Some(Event::ExportFailed),
         Command::MakeNumber
+        | Command::TakePhotograph { .. }
         | Command::EyeConfirmed { .. }
         | Command::LeaveOut { .. }
         | Command::Sync

@@ -35,6 +35,8 @@ pub struct Setup {
     pub rules: Rules,
     /// Seconds without a touch after which the PIN is asked for again.
     pub lock_after_s: u64,
+    /// Whether a camera waits for the kiosk to release it.
+    pub shutter: bool,
 }
 
 /// The device's four buttons.
@@ -177,6 +179,13 @@ pub enum Command {
         site: String,
         /// By whom.
         operator: String,
+    },
+    /// Release the camera; the photograph comes in like any other.
+    TakePhotograph {
+        /// Of this eye.
+        eye: Laterality,
+        /// Of the person with this number.
+        person: String,
     },
     /// Examine a photograph; answered by [`Event::ExamDone`] or [`Event::ExamFailed`].
     BeginExam {

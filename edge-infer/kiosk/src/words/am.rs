@@ -60,6 +60,7 @@ super::table! {
     CameraOffline: "ካሜራው አልተገናኘም",
     CameraAdvice: "ገመዱን አይተህ ካሜራውን አብራ።",
     WaitingPhotograph: "ፎቶ በመጠበቅ ላይ…",
+    TakePhotograph: "ፎቶ አንሳ",
     Examining: "በመመርመር ላይ…",
     ExaminingLong: "ከተለመደው በላይ ጊዜ ወስዷል።",
     ExamFailed: "ፎቶው ሊነበብ አልቻለም። እንደገና አንሳ።",

@@ -60,6 +60,7 @@ super::table! {
     CameraOffline: "الكاميرا غير متصلة",
     CameraAdvice: "افحص السلك وشغل الكاميرا.",
     WaitingPhotograph: "في انتظار الصورة…",
+    TakePhotograph: "التقط الصورة",
     Examining: "جار الفحص…",
     ExaminingLong: "يستغرق هذا أكثر من المعتاد.",
     ExamFailed: "تعذرت قراءة الصورة. صور مرة أخرى.",

@@ -60,6 +60,7 @@ super::table! {
     CameraOffline: "Camera offline",
     CameraAdvice: "Check the cable and switch the camera on.",
     WaitingPhotograph: "Waiting for the photograph…",
+    TakePhotograph: "Take the photograph",
     Examining: "Examining…",
     ExaminingLong: "This takes longer than usual.",
     ExamFailed: "The photograph could not be read. Photograph again.",

@@ -60,6 +60,7 @@ super::table! {
     CameraOffline: "Cámara desconectada",
     CameraAdvice: "Revise el cable y encienda la cámara.",
     WaitingPhotograph: "Esperando la fotografía…",
+    TakePhotograph: "Tomar la fotografía",
     Examining: "Examinando…",
     ExaminingLong: "Tarda más de lo normal.",
     ExamFailed: "No se pudo leer la fotografía. Repítala.",

@@ -60,6 +60,7 @@ super::table! {
     CameraOffline: "Caméra hors ligne",
     CameraAdvice: "Vérifiez le câble et allumez la caméra.",
     WaitingPhotograph: "En attente de la photographie…",
+    TakePhotograph: "Prendre la photographie",
     Examining: "Examen en cours…",
     ExaminingLong: "C’est plus long que d’habitude.",
     ExamFailed: "La photographie est illisible. Recommencez.",

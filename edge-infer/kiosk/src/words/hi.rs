@@ -60,6 +60,7 @@ super::table! {
     CameraOffline: "कैमरा बंद है",
     CameraAdvice: "तार जाँचें और कैमरा चालू करें।",
     WaitingPhotograph: "फ़ोटो का इंतज़ार…",
+    TakePhotograph: "फ़ोटो लें",
     Examining: "जाँच हो रही है…",
     ExaminingLong: "सामान्य से अधिक समय लग रहा है।",
     ExamFailed: "फ़ोटो पढ़ी नहीं जा सकी। फिर से लें।",

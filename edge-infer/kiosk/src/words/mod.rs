@@ -40,7 +40,7 @@ keys! {
     Summary Settings Lock WorstQueue QueueEmpty Examined Referred ToSend AllSent RegisterTitle Number
     Name Age Years Sex Female Male OtherSex UnknownSex Optional MakeNumber NumberNeeded MoreKeys
     PhotographTitle PhotographRight PhotographLeft BothDone NotYet EyeAbsent EyePresent CameraReady
-    CameraOffline CameraAdvice WaitingPhotograph Examining ExaminingLong ExamFailed PhotographWaits
+    CameraOffline CameraAdvice WaitingPhotograph TakePhotograph Examining ExaminingLong ExamFailed PhotographWaits
     UsePhotograph LeaveOut BreakOff BreakOffQuestion Suspected NotSuspected Retake Ungradable NotLowRisk
     Attempt Probability Vcdr Range NoBetter LookCloser Disc Cup Fovea NotFundus NotFundusAdvice FieldOff
     FieldOffAdvice OutOfFocus OutOfFocusAdvice Hazy HazyAdvice TooDark TooDarkAdvice TooBright

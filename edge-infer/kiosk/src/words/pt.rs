@@ -60,6 +60,7 @@ super::table! {
     CameraOffline: "Câmara desligada",
     CameraAdvice: "Verifique o cabo e ligue a câmara.",
     WaitingPhotograph: "À espera da fotografia…",
+    TakePhotograph: "Tirar a fotografia",
     Examining: "A examinar…",
     ExaminingLong: "Demora mais do que o habitual.",
     ExamFailed: "Não foi possível ler a fotografia. Repita.",

@@ -60,6 +60,7 @@ super::table! {
     CameraOffline: "Kamera haipatikani",
     CameraAdvice: "Kagua waya na uwashe kamera.",
     WaitingPhotograph: "Inasubiri picha…",
+    TakePhotograph: "Piga picha",
     Examining: "Inapima…",
     ExaminingLong: "Inachukua muda kuliko kawaida.",
     ExamFailed: "Picha haikusomeka. Piga tena.",

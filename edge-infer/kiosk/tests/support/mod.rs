@@ -44,6 +44,7 @@ pub fn setup() -> Setup {
         operators: vec!["A. Uwase".into(), "J. Mugisha".into()],
         rules: Rules::default(),
         lock_after_s: 300,
+        shutter: false,
     }
 }
 
@@ -254,6 +255,10 @@ fn around_the_photograph(add: Add<'_>) {
         kiosk.screen = Screen::Photograph { eye };
     };
     add("photograph", &|kiosk| photograph(kiosk, vec![exam(Right, graded(0.72))], Left));
+    add("photograph-shutter", &|kiosk| {
+        photograph(kiosk, vec![], Right);
+        kiosk.setup.shutter = true;
+    });
     add("photograph-offline", &|kiosk| {
         photograph(kiosk, vec![], Right);
         kiosk.camera = false;

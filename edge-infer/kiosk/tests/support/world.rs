@@ -96,7 +96,10 @@ impl FakeWorld {
             }
             Command::ExportUsb { .. } => vec![Event::ExportDone(self.saved.len() as u32)],
             Command::Sync => vec![Event::Delivered { waiting: 0 }],
-            Command::EyeConfirmed { .. } | Command::LeaveOut { .. } | Command::Lock => Vec::new(),
+            Command::TakePhotograph { .. }
+            | Command::EyeConfirmed { .. }
+            | Command::LeaveOut { .. }
+            | Command::Lock => Vec::new(),
         }
     }
 }
