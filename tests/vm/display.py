@@ -7,12 +7,12 @@ import json
 import os
 import re
 import socket
-import struct
 import subprocess
 import sys
 import tempfile
 import time
-import zlib
+
+from pictures import compare, read_png, read_ppm, write_png
 
 ROOT, KERNEL, DISK, ON_DISPLAY, PICTURES = sys.argv[1:]
 PATIENCE = 120  # seconds for one answer; software emulation is slow
@@ -209,81 +209,9 @@ class Kiosk:
                 check=True, stdout=subprocess.DEVNULL)
             for number, seen, as_shown in self.checks:
                 drawn = as_shown(read_png(f"{folder}/png/{number:04}.png"))
-                compare(f"{self.name}, picture {number}", seen, drawn)
+                compare(f"{self.name}, picture {number}", seen, drawn, PICTURES)
             if number != len(os.listdir(f"{folder}/png")):
                 raise AssertionError(f"{self.name}: the last picture was not looked at")
-
-
-def compare(name, seen, drawn):
-    """Says that two pictures are the same; fails where they are not."""
-    if seen[:2] != drawn[:2]:
-        raise AssertionError(f"{name}: {seen[:2]} instead of {drawn[:2]}")
-    pixels = seen[0] * seen[1]
-    differ = sum(seen[2][3 * at:3 * at + 3] != drawn[2][3 * at:3 * at + 3] for at in range(pixels))
-    if differ:
-        write_png(f"{PICTURES}/seen.png", seen)
-        write_png(f"{PICTURES}/drawn.png", drawn)
-        raise AssertionError(f"{name}: {differ} of {pixels} pixels differ; see {PICTURES}")
-    print(f"{name}: {seen[0]}x{seen[1]}, all pixels the same", flush=True)
-
-
-def read_ppm(path):
-    with open(path, "rb") as file:
-        kind, size, depth, pixels = file.read().split(b"\n", 3)
-    assert (kind, depth) == (b"P6", b"255")
-    width, height = map(int, size.split())
-    return width, height, pixels
-
-
-def write_png(path, picture):
-    width, height, pixels = picture
-    rows = b"".join(b"\0" + pixels[3 * width * row:3 * width * (row + 1)] for row in range(height))
-    chunk = lambda kind, body: struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    with open(path, "wb") as file:
-        file.write(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows, 9)))
-        file.write(chunk(b"IEND", b""))
-
-
-def read_png(path):
-    """An RGB PNG file of 8 bits, after the PNG specification (third edition), section 9."""
-    with open(path, "rb") as file:
-        data = file.read()
-    at, packed = 8, b""
-    while at < len(data):
-        length, kind = struct.unpack(">I4s", data[at:at + 8])
-        body = data[at + 8:at + 8 + length]
-        if kind == b"IHDR":
-            width, height, depth, color = struct.unpack(">IIBB", body[:10])
-            assert (depth, color) == (8, 2)
-        elif kind == b"IDAT":
-            packed += body
-        at += 12 + length
-    raw, stride = zlib.decompress(packed), 3 * width
-    before, pixels = bytearray(stride), bytearray()
-    for row in range(height):
-        begin = row * (stride + 1)
-        line = unfiltered(raw[begin], bytearray(raw[begin + 1:begin + 1 + stride]), before)
-        pixels += line
-        before = line
-    return width, height, bytes(pixels)
-
-
-def unfiltered(kind, line, above):
-    for at in range(len(line)) if kind else ():
-        left = line[at - 3] if at >= 3 else 0
-        up, corner = above[at], above[at - 3] if at >= 3 else 0
-        if kind == 1:
-            guess = left
-        elif kind == 2:
-            guess = up
-        elif kind == 3:
-            guess = (left + up) // 2
-        else:
-            near = [(abs(up - corner), left), (abs(left - corner), up), (abs(left + up - 2 * corner), corner)]
-            guess = min(near, key=lambda pair: pair[0])[1]
-        line[at] = (line[at] + guess) & 255
-    return line
 
 
 def turned(picture, turn):

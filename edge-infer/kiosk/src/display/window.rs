@@ -10,6 +10,7 @@ use embedded_graphics::primitives::Rectangle;
 use softbuffer::{Context, Surface};
 use winit::application::ApplicationHandler;
 use winit::dpi::PhysicalSize;
+use winit::error::EventLoopError;
 use winit::event::{ElementState, KeyEvent, MouseButton, TouchPhase, WindowEvent};
 use winit::event_loop::{ActiveEventLoop, EventLoop, EventLoopProxy};
 use winit::keyboard::{Key, NamedKey};
@@ -74,7 +75,7 @@ fn run(size: Size, sink: Sink, ready: &Ready) {
     let mut builder = EventLoop::with_user_event();
     // The main thread is the kiosk's.
     builder.with_x11().with_any_thread(true);
-    let outcome = builder.build().map_err(|error| error.to_string()).and_then(|event_loop| {
+    let outcome = builder.build().map_err(no_desktop).and_then(|event_loop| {
         let thread = event_loop.create_proxy();
         let frame = Frame::new(size);
         let mut app = App { frame, sink: sink.clone(), open: None, failure: None, ready, thread };
@@ -86,6 +87,15 @@ fn run(size: Size, sink: Sink, ready: &Ready) {
         let _waiting = ready.send(Err(reason));
     }
     sink.end();
+}
+
+/// The library's own words name a line of its source.
+fn no_desktop(error: EventLoopError) -> String {
+    let desktop = std::env::var("DISPLAY").unwrap_or_default();
+    match error {
+        EventLoopError::Os(_) => format!("no X server answers at DISPLAY='{desktop}'"),
+        other => other.to_string(),
+    }
 }
 
 struct App<'a> {
@@ -176,7 +186,7 @@ impl ApplicationHandler<Order> for App<'_> {
 
     fn window_event(&mut self, event_loop: &ActiveEventLoop, _: WindowId, event: WindowEvent) {
         match event {
-            WindowEvent::CloseRequested => event_loop.exit(),
+            WindowEvent::CloseRequested | WindowEvent::Destroyed => event_loop.exit(),
             WindowEvent::RedrawRequested => {
                 let drawn = self.open.as_mut().map_or(Ok(()), |open| open.draw(&self.frame));
                 if let Err(error) = drawn {
