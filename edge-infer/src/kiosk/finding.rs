@@ -11,6 +11,7 @@ use image::imageops::{FilterType, resize};
 
 use crate::exam::{ExamResult, Outcome, Refusal};
 use crate::quality::Reason;
+use crate::screen::outline::rounded;
 
 /// Pixels of the longer side of a picture that is kept to be shown and enlarged.
 const LONGEST_SIDE: u32 = 1600;
@@ -67,7 +68,8 @@ pub fn shown(pixels: &RgbImage, reading: Option<&Reading>) -> EyePicture {
         pixels.clone()
     };
     let at = |point: NativePoint| ((point.x * scale) as f32, (point.y * scale) as f32);
-    let outline = |points: &[NativePoint]| points.iter().map(|point| at(*point)).collect();
+    let outline =
+        |points: &[NativePoint]| rounded(points, 1.0 / scale).into_iter().map(at).collect();
     let region = |pick: fn(&Reading) -> Option<&glaucoma_common::reading::Region>| {
         let region = reading.and_then(|reading| pick(reading));
         region.map_or_else(Vec::new, |region| outline(&region.outline))
