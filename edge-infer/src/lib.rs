@@ -5,7 +5,6 @@ pub mod bench;
 pub mod board;
 pub mod bundle;
 pub mod cli;
-pub mod display;
 pub mod exam;
 pub mod kiosk;
 pub mod report;

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use edge_infer::kiosk::config::DeviceNames;
 use edge_infer::reports::{self, Format, What};
+use embedded_graphics::pixelcolor::RgbColor;
 use glaucoma_common::photo::sha256_hex;
 use glaucoma_common::reading::Laterality;
 use glaucoma_kiosk::theme;
@@ -87,6 +88,7 @@ fn a_day_is_exported_in_every_form_and_again() {
 
     // Over itself, after a part of it went missing: the same files, but for the audit's head, which unlocking moved on.
     std::fs::remove_file(camp.path("out/new").join(&object)).unwrap();
+    std::fs::write(camp.path("out/new/reports/x.pdf.7.partial"), "half").unwrap();
     let (again, _) = exported(&camp, "out/new", &["--format", ALL]);
     let names: Vec<_> = written.keys().collect();
     assert_eq!(again.keys().collect::<Vec<_>>(), names);
@@ -97,14 +99,10 @@ fn a_day_is_exported_in_every_form_and_again() {
 
 /// Pixels in the colour of the disc's outline, in the half of a page that begins at `left`, above its legend.
 fn outline(page: &RgbImage, left: u32) -> usize {
-    let color = [theme::DISC].map(|it| {
-        use embedded_graphics::pixelcolor::RgbColor;
-        [it.r(), it.g(), it.b()]
-    });
-    let near = |a: u8, b: u8| a.abs_diff(b) < 40;
-    let inside =
-        page.enumerate_pixels().filter(|(x, y, _)| (left..left + 827).contains(x) && *y < 1400);
-    inside.filter(|(_, _, it)| (0..3).all(|c| near(it.0[c], color[0][c]))).count()
+    let color = [theme::DISC.r(), theme::DISC.g(), theme::DISC.b()];
+    let near = |pixel: &image::Rgb<u8>| (0..3).all(|c| pixel.0[c].abs_diff(color[c]) < 40);
+    let half = page.enumerate_pixels().filter(|(x, ..)| (left..left + 827).contains(x));
+    half.filter(|(_, y, pixel)| *y < 1400 && near(pixel)).count()
 }
 
 #[test]

@@ -10,6 +10,7 @@ use glaucoma_records::visit::Finding;
 use image::RgbImage;
 
 use crate::exam::{ExamResult, Grading, Outcome, Refusal};
+use crate::screen::outline::rounded;
 
 /// Pixels of the longer side of a picture that is kept to be shown and enlarged.
 const LONGEST_SIDE: u32 = 1600;
@@ -67,7 +68,8 @@ pub fn shown(pixels: &RgbImage, reading: Option<&Reading>) -> Option<EyePicture>
     let small = reduce(pixels, LONGEST_SIDE).ok()?;
     let scale = f64::from(small.width()) / f64::from(pixels.width());
     let at = |point: NativePoint| ((point.x * scale) as f32, (point.y * scale) as f32);
-    let outline = |points: &[NativePoint]| points.iter().map(|point| at(*point)).collect();
+    let outline =
+        |points: &[NativePoint]| rounded(points, 1.0 / scale).into_iter().map(at).collect();
     let region = |pick: fn(&Reading) -> Option<&glaucoma_common::reading::Region>| {
         let region = reading.and_then(|reading| pick(reading));
         region.map_or_else(Vec::new, |region| outline(&region.outline))

@@ -112,6 +112,9 @@ pub fn always() -> Period {
 /// whole; the same call again writes it anew.
 pub fn export(reader: &Reader, folder: &Path, what: &What) -> Result<Done, ReportsError> {
     let visits = reader.visits_in(what.period)?;
+    for part in ["", "fhir", "dicom", "reports"] {
+        sweep(&folder.join(part));
+    }
     let mut out = Out { folder, done: Done::default() };
     out.done.visits = count(visits.len());
     if what.formats.contains(&Format::Csv) {
@@ -197,6 +200,16 @@ impl Out<'_> {
 
     fn problem(&mut self, name: &str, why: &dyn std::fmt::Display) {
         self.done.problems.push(format!("{}: {why}", self.folder.join(name).display()));
+    }
+}
+
+/// Removes what an interrupted export had not finished; a left-over that stays is only untidy.
+fn sweep(folder: &Path) {
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        let path = entry.path();
+        if path.extension().is_some_and(|ending| ending == "partial") && path.is_file() {
+            let _ = std::fs::remove_file(path);
+        }
     }
 }
 

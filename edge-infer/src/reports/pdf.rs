@@ -8,6 +8,7 @@ use embedded_graphics::primitives::Rectangle;
 use glaucoma_kiosk::display::{Frame, png};
 use glaucoma_kiosk::page::{Item, Page};
 use image::codecs::jpeg::JpegEncoder;
+use image::codecs::png::CompressionType;
 use image::imageops::crop_imm;
 use image::{ImageError, Rgb, RgbImage};
 use pdf_writer::types::Predictor;
@@ -63,7 +64,7 @@ pub(super) fn write(
     resources.finish();
     sheet.finish();
 
-    let idat = pixels_of_png(&png(&drawing)?);
+    let idat = pixels_of_png(&png(&drawing, CompressionType::Default)?);
     let mut object = pdf.image_xobject(DRAWING, &idat);
     object.filter(Filter::FlateDecode);
     let columns = size.width as i32;

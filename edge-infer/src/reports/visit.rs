@@ -13,6 +13,7 @@ use glaucoma_records::decide::speaks_for;
 use glaucoma_records::export::Identity;
 use glaucoma_records::journal::{JournalError, Reader, Recorded};
 use glaucoma_records::visit::{EyeExam, Visit};
+use image::codecs::png::CompressionType;
 
 use super::page;
 use super::{Format, Out, ReportsError, What, pdf};
@@ -141,7 +142,7 @@ impl Writer<'_> {
         let page = report.page(language);
         let frame = drawn(&page, &self.setter);
         if wants(Format::Png) {
-            match png(&frame.to_image()) {
+            match png(&frame.to_image(), CompressionType::Default) {
                 Ok(bytes) => out.write(&file("png"), &bytes)?,
                 Err(error) => out.problem(&file("png"), &error),
             }
