@@ -169,6 +169,14 @@ pub struct Risk {
     pub vcdr_model: f64,
 }
 
+impl Risk {
+    /// How far the two parts lie apart, 0 to 1.
+    #[must_use]
+    pub fn disagreement(&self) -> f64 {
+        (self.classifier - self.vcdr_model).abs()
+    }
+}
+
 /// The mean of the classifier head's probability and of `model`'s for `vcdr` (paper, section
 /// "Glaucoma detection task").
 #[must_use]

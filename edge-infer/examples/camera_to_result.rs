@@ -16,7 +16,7 @@ use edge_infer::bench::Spread;
 use edge_infer::bundle::{Bundle, named_or_default};
 use edge_infer::exam::examine;
 use edge_infer::kiosk::config::{Config, JournalFiles};
-use edge_infer::kiosk::device::Device;
+use edge_infer::kiosk::device::{Device, Ways};
 use edge_infer::kiosk::intakes::{IntakeConfig, Intakes};
 use edge_infer::kiosk::photographs::{Photograph, Photographs};
 use embedded_graphics::primitives::Rectangle;
@@ -122,7 +122,8 @@ fn measure(
     let mut stage = Stage::new(kiosk, NoDisplay);
     let mut stages: Vec<(&str, Vec<f64>)> = STAGES.map(|name| (name, Vec::new())).into();
     std::thread::scope(|scope| {
-        let device = Device::new(bundle, &journal, &config, &photographs, outbox);
+        let device =
+            Device::new(bundle, &journal, &config, &photographs, Ways { outbox, shutter: None });
         scope.spawn(move || {
             let mut device = device;
             device.answer_all(&asked, &answers, &|| ());

@@ -6,18 +6,20 @@
 
 use std::time::Instant;
 
+use glaucoma_common::calibration::VcdrError;
+use glaucoma_common::grading::{Grade, grade};
 use glaucoma_common::manifest::{Manifest, QualityLimits};
 use glaucoma_common::photo::{Limits, Photo, PhotoError, decode, sha256_hex};
 use glaucoma_common::preprocess::{
     FieldOfView, Placement, PreprocessError, find_field_of_view, prepare, to_input,
 };
+use glaucoma_common::quality::{Reason, judge, measure};
 use glaucoma_common::reading::{Reading, read};
-use glaucoma_common::risk::{Risk, fuse};
+use glaucoma_common::risk::Risk;
 use glaucoma_engine::EngineError;
 use serde::Serialize;
 
 use crate::bundle::Bundle;
-use crate::quality::{Reason, judge, measure};
 
 /// What came of one photograph.
 #[derive(Debug)]
@@ -74,8 +76,30 @@ pub struct Grading {
     pub threshold: f64,
     /// Vertical cup-to-disc ratio.
     pub vcdr: f64,
+    /// Where the true ratio lies; absent where the model does not know how far it may be off.
+    pub vcdr_interval: Option<VcdrInterval>,
     /// Masks, positions and laterality.
     pub reading: Box<Reading>,
+}
+
+/// Where the true cup-to-disc ratio lies, as far as the model's errors have been measured.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct VcdrInterval {
+    /// Lower end, 0 to 1.
+    pub low: f64,
+    /// Upper end, 0 to 1.
+    pub high: f64,
+    /// Share of the measured photographs whose true ratio lay inside.
+    pub share: f64,
+    /// Whether nothing of this was measured on real eyes.
+    pub phantoms_only: bool,
+}
+
+impl VcdrInterval {
+    fn of(vcdr: f64, error: &VcdrError) -> Self {
+        let (low, high) = error.interval(vcdr);
+        Self { low, high, share: error.share, phantoms_only: error.phantoms_only() }
+    }
 }
 
 /// Which side of the model's operating point a probability lies on.
@@ -192,7 +216,7 @@ impl Begun {
         let started = Instant::now();
         let outcome = match self.next {
             Next::Network(input) => {
-                grade(&input, bundle, &mut self.timing).unwrap_or_else(Outcome::Refused)
+                answer(&input, bundle, &mut self.timing).unwrap_or_else(Outcome::Refused)
             }
             Next::Nothing(outcome) => outcome,
         };
@@ -247,7 +271,7 @@ fn network_input(photo: &Photo, manifest: &Manifest) -> Result<NetworkInput, Pre
 }
 
 /// From the network's input to a grading, or to the network's own reasons against one.
-fn grade(input: &NetworkInput, bundle: &Bundle, timing: &mut Timing) -> Result<Outcome, Refusal> {
+fn answer(input: &NetworkInput, bundle: &Bundle, timing: &mut Timing) -> Result<Outcome, Refusal> {
     let manifest = &bundle.manifest;
     let output = timed(&mut timing.network, || bundle.engine.run(&input.values))?;
     Ok(timed(&mut timing.reading, || {
@@ -258,26 +282,20 @@ fn grade(input: &NetworkInput, bundle: &Bundle, timing: &mut Timing) -> Result<O
 
 /// A grading when the reading is whole and sound, an abstention otherwise.
 fn conclude(reading: Reading, bundle: &Bundle) -> Outcome {
-    let mut reasons = Vec::new();
-    if reading.disc.is_none() {
-        reasons.push(Reason::DiscNotFound);
-    } else if reading.cup.is_none() {
-        reasons.push(Reason::CupNotFound);
-    }
-    reasons.extend(reading.inconsistencies.iter().cloned().map(Reason::Inconsistent));
-    match (reading.classifier_probability, reading.vcdr) {
-        (Some(classifier), Some(vcdr)) if reasons.is_empty() => {
-            let point = &bundle.manifest.operating_point;
-            let risk = fuse(classifier, vcdr, &bundle.manifest.vcdr_model);
-            let band = if point.refers(risk.probability) {
-                RiskBand::Suspected
-            } else {
-                RiskBand::NotSuspected
-            };
-            let threshold = point.threshold;
-            Outcome::Graded(Grading { risk, band, threshold, vcdr, reading: Box::new(reading) })
+    let Manifest { operating_point: point, vcdr_error, .. } = &bundle.manifest;
+    match grade(&reading, &bundle.manifest) {
+        Ok(Grade { risk, vcdr }) => {
+            let suspected = point.refers(risk.probability);
+            Outcome::Graded(Grading {
+                risk,
+                band: if suspected { RiskBand::Suspected } else { RiskBand::NotSuspected },
+                threshold: point.threshold,
+                vcdr,
+                vcdr_interval: vcdr_error.as_ref().map(|error| VcdrInterval::of(vcdr, error)),
+                reading: Box::new(reading),
+            })
         }
-        _ => Outcome::Ungradable { reasons, reading: Some(Box::new(reading)) },
+        Err(reasons) => Outcome::Ungradable { reasons, reading: Some(Box::new(reading)) },
     }
 }
 

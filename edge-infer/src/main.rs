@@ -18,6 +18,7 @@ fn main() -> ExitCode {
         Command::Screen(args) => cli::screen::run(&args),
         Command::Bench(args) => cli::bench::run(&args, started),
         Command::Kiosk(args) => cli::kiosk::run(&args),
+        Command::OperatingPoint(args) => cli::operating_point::run(&args),
         Command::Journal(args) => cli::journal::run(&args),
         Command::Status(args) => cli::status::run(&args),
         Command::Completions(args) => cli::completions::run(&args),

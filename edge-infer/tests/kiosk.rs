@@ -1,89 +1,17 @@
 //! `kiosk` and `journal` from outside: a person is examined on real pixels, from the PIN to the export.
 #![allow(clippy::unwrap_used)]
 
+mod support;
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use glaucoma_tests::{retina, workspace};
+use glaucoma_tests::retina;
 use serde_json::Value;
 
-const PIN: &str = "222222";
-
-/// A device in a folder of its own.
-struct Camp {
-    folder: tempfile::TempDir,
-}
-
-impl Camp {
-    /// A journal with one operator.
-    fn founded() -> Self {
-        Self::founded_with("")
-    }
-
-    /// The same, with more in the configuration; `{}` is the camp's folder.
-    fn founded_with(more: &str) -> Self {
-        let camp = Self { folder: tempfile::tempdir().unwrap() };
-        let at = |name: &str| camp.path(name).display().to_string();
-        let more = more.replace("{}", &at(""));
-        let config = format!(
-            "[camp]\nsites = [\"Huye\"]\n[journal]\nfolder = {:?}\ndevice_secret = {:?}\noutput = {:?}\n\
-             [intake]\ninbox = {:?}\n{more}",
-            at("journal"),
-            at("secret"),
-            at(""),
-            at("inbox")
-        );
-        std::fs::write(camp.path("config.toml"), config).unwrap();
-        let key = camp.journal(&["recovery-key", "--private", &at("private.key")], "");
-        let key = text(&key.stdout);
-        let recovery_box = at("recovery.box");
-        let args = ["found", "--operator", "Asha", "--recovery-key", key.trim()];
-        let args = [&args[..], &["--recovery-box", &recovery_box]].concat();
-        done(&camp.journal(&args, PIN));
-        camp
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
-    }
-
-    fn journal(&self, args: &[&str], pin: &str) -> Output {
-        let config = self.path("config.toml");
-        let args = [&["journal", "--config", config.to_str().unwrap()], args].concat();
-        edge_infer(&args, pin)
-    }
-
-    fn day(&self, script: &str) -> Output {
-        std::fs::write(self.path("day.script"), script).unwrap();
-        let (config, screens) = (self.path("config.toml"), self.path("screens"));
-        let display = format!("png:{}", screens.display());
-        let input = format!("script:{}", self.path("day.script").display());
-        let args = ["kiosk", "--config", config.to_str().unwrap()];
-        edge_infer(&[&args[..], &["--display", &display, "--input", &input]].concat(), "")
-    }
-}
-
-fn edge_infer(args: &[&str], input: &str) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_edge-infer"));
-    command.current_dir(workspace()).args(args);
-    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = command.spawn().unwrap();
-    // A program that asks for no PIN may be gone already.
-    let _ = writeln!(child.stdin.take().unwrap(), "{input}");
-    child.wait_with_output().unwrap()
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8(bytes.to_vec()).unwrap()
-}
-
-fn done(output: &Output) -> String {
-    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
-    text(&output.stdout)
-}
+use support::camp::{Camp, EXAMINED, PIN, done, edge_infer, one_person, text, unlocking};
 
 /// What `screen --json` says of a photograph.
 fn screened(path: &Path) -> Value {
@@ -91,37 +19,11 @@ fn screened(path: &Path) -> Value {
     serde_json::from_str(&done(&output)).unwrap()
 }
 
-/// From the start to the home screen with [`PIN`], by the buttons.
-fn unlocking() -> String {
-    let down = "button down\n".repeat(3);
-    let digits = "button ok\n".repeat(PIN.len());
-    let up = "button up\n".repeat(3);
-    format!("camera on\nbutton ok\n{down}{digits}{up}button ok\n")
-}
-
 #[test]
 fn a_person_is_examined_decided_and_recorded() {
     let camp = Camp::founded();
-    // The photograph that travels along shows a left eye; mirrored, it stands for a right one.
+    one_person(&camp);
     let right = camp.path("right.png");
-    let mirrored = image::imageops::flip_horizontal(&image::open(retina()).unwrap());
-    mirrored.save(&right).unwrap();
-    let script = format!(
-        "{}\
-         button ok            # new person\n\
-         button ok            # make a number\n\
-         button ok            # next\n\
-         photograph {}        # asked for is the right eye: the alarm\n\
-         button down\n\
-         button ok            # it is the left eye\n\
-         button ok            # next\n\
-         photograph right.png\n\
-         button ok            # decision\n\
-         button ok            # done\n",
-        unlocking(),
-        retina().display()
-    );
-    done(&camp.day(&script));
     let screens = std::fs::read_dir(camp.path("screens")).unwrap().count();
     assert!(screens > 10, "{screens} screens");
 
@@ -148,24 +50,12 @@ fn a_person_is_examined_decided_and_recorded() {
     assert_eq!(exams.len(), 2);
 }
 
-/// From the home screen: registers somebody, and gives the two photographs that wait to the right and the left
-/// eye; up to the decision that is saved.
-const EXAMINED: &str = "\
-    button ok            # new person\n\
-    scan RW-7\n\
-    button ok            # next\n\
-    touch 445 395        # use for this eye\n\
-    button ok            # next\n\
-    touch 445 395        # use for this eye\n\
-    button ok            # decision\n\
-    button ok            # done\n";
-
 #[test]
 fn photographs_come_from_a_card_and_results_go_to_two_servers() {
     let (pictures, results) = (Server::start(stored), Server::start(transacted));
     let camp = Camp::founded_with(&format!(
         "folders = [\"{{}}card\"]\n\
-         [outbox]\nserial = \"EI-1\"\ndelete_after_days = 0\n\
+         [device]\nserial = \"EI-1\"\n[outbox]\ndelete_after_days = 0\n\
          [outbox.dicomweb]\nurl = \"{}\"\n[outbox.fhir]\nurl = \"{}\"\n",
         pictures.url, results.url
     ));
@@ -195,6 +85,32 @@ fn photographs_come_from_a_card_and_results_go_to_two_servers() {
     let taken = std::fs::read_to_string(camp.path("inbox/taken.txt")).unwrap();
     assert_eq!(taken.lines().count(), 2);
     done(&camp.journal(&["verify"], ""));
+}
+
+#[cfg(unix)]
+#[test]
+fn a_raspberry_pis_camera_is_released_from_the_screen() {
+    use std::os::unix::fs::PermissionsExt;
+    let camp = Camp::founded_with("[intake.rpicam]\nprogram = \"{}camera\"\n");
+    // Stands for `rpicam-still`: it names a camera, and its photograph is the one that travels along.
+    let program = format!(
+        "#!/bin/sh\nfor last; do :; done\ncase \"$1\" in\n\
+         --list-cameras) echo '0 : imx219 [3280x2464 10-bit RGGB] (/base)' ;;\n\
+         *) cp {:?} \"$last\" ;;\nesac\n",
+        retina()
+    );
+    std::fs::write(camp.path("camera"), program).unwrap();
+    std::fs::set_permissions(camp.path("camera"), PermissionsExt::from_mode(0o755)).unwrap();
+    let script = format!(
+        "{}button ok\nscan RW-7\nbutton ok\n\
+         button ok            # take the photograph\n\
+         incoming             # of a left eye, and asked for is the right one: the alarm\n\
+         button down\nbutton ok\n",
+        unlocking()
+    );
+    done(&camp.day(&script));
+    let summary: Value = serde_json::from_str(&done(&camp.journal(&["summary"], ""))).unwrap();
+    assert_eq!(summary["photographs"], 1);
 }
 
 /// What a server answers to the body of a request: content type and body.
@@ -301,9 +217,18 @@ fn what_is_not_a_configuration_is_refused_by_its_key() {
         ("[camp]\nretake = 3\n", "retake"),
         ("[camp]\nsites = []\n", "camp.sites"),
         ("[camp]\nthreshold = 1.5\n", "camp.threshold"),
+        ("[camp.operating_point]\nprevalence = 0.04\n", "camp.operating_point: one of"),
+        (
+            "[camp.operating_point]\nprevalence = 1.0\nppv = 0.3\n",
+            "camp.operating_point: prevalence",
+        ),
+        (
+            "[camp]\nthreshold = 0.4\n[camp.operating_point]\nprevalence = 0.04\nppv = 0.3\n",
+            "camp.threshold and camp.operating_point",
+        ),
         ("[display]\nlanguage = \"xx\"\n", "display.language"),
         ("[intake]\nfolders = [\"/var\"]\n", "intake.folders"),
-        ("[outbox]\nserial = \"\"\n", "outbox.serial"),
+        ("[device]\nserial = \"\"\n", "device.serial"),
     ] {
         std::fs::write(camp.path("config.toml"), config).unwrap();
         let output = camp.day("wait 1s\n");

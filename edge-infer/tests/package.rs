@@ -33,10 +33,13 @@ fn unit(key: &str) -> Vec<String> {
 fn the_shipped_configuration_is_accepted() {
     let config = Config::read(&package().join("camp.toml")).unwrap();
     let mut default = Config::default();
-    // Where the package's udev rules mount a card.
-    let card = "/run/edge-infer/card";
-    assert!(read("90-edge-infer.rules").contains(&format!("$devnode {card}\"")));
+    // Where the package's udev rules mount a card and a stick.
+    let (card, stick) = ("/run/edge-infer/card", "/run/edge-infer/export");
+    for place in [card, stick] {
+        assert!(read("90-edge-infer.rules").contains(&format!("$devnode {place}\"")));
+    }
     default.intake.folders = vec![card.into()];
+    default.export.sticks = vec![stick.into()];
     assert_eq!(config, default, "a key left alone means the same as a key left out");
 }
 

@@ -9,15 +9,17 @@ mod support;
 
 use std::path::{Path, PathBuf};
 
-use edge_infer::display::Frame;
 use edge_infer::exam::{ExamResult, Grading, Outcome, Refusal, RiskBand, Timing};
-use edge_infer::quality::Reason;
 use edge_infer::screen::{ResultView, draw_result};
+use embedded_graphics::prelude::Size;
 use glaucoma_common::mask::Mask;
 use glaucoma_common::photo::{Photo, PhotoError};
 use glaucoma_common::preprocess::{NativePoint, find_field_of_view};
+use glaucoma_common::quality::Reason;
 use glaucoma_common::reading::{Laterality, Reading, Region};
 use glaucoma_common::risk::Risk;
+use glaucoma_kiosk::display::Frame;
+use glaucoma_kiosk::text::Typesetter;
 use image::{Rgb, RgbImage};
 use support::{EYE_CUP, EYE_DISC, EYE_FOVEA, eye};
 
@@ -63,7 +65,14 @@ fn graded(classifier: f64, vcdr_model: f64) -> ExamResult {
     let probability = f64::midpoint(classifier, vcdr_model);
     let band = if probability >= 0.5 { RiskBand::Suspected } else { RiskBand::NotSuspected };
     let risk = Risk { probability, classifier, vcdr_model };
-    let grading = Grading { risk, band, threshold: 0.5, vcdr: 0.5, reading: Box::new(reading()) };
+    let grading = Grading {
+        risk,
+        band,
+        threshold: 0.5,
+        vcdr: 0.5,
+        vcdr_interval: None,
+        reading: Box::new(reading()),
+    };
     exam(Some(eye()), Outcome::Graded(grading))
 }
 
@@ -74,10 +83,11 @@ fn ungradable() -> ExamResult {
 
 /// Draws the exam at the given size and holds it against the golden picture `name`.
 fn check(name: &str, exam: &ExamResult, (width, height): (u32, u32)) {
-    let mut frame = Frame::new(width, height);
+    let setter = Typesetter::new();
+    let mut frame = Frame::new(Size::new(width, height));
     let view = ResultView { title: "eye-0042.jpg", exam, model: ("glaucoma", "1.0.0") };
-    let Ok(()) = draw_result(&view, &mut frame);
-    let drawn = frame.pixels();
+    let Ok(()) = draw_result(&view, &setter, &mut frame);
+    let drawn = frame.to_image();
     let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name);
     let outputs = PathBuf::from(env!("CARGO_TARGET_TMPDIR"));
     let drawn_path = outputs.join(name);
@@ -148,13 +158,14 @@ fn refused() {
 /// The extreme results keep their texts inside the panel and their marker inside the bar.
 #[test]
 fn extremes_are_drawn() {
+    let setter = Typesetter::new();
     for (classifier, vcdr_model) in [(0.0, 0.0), (1.0, 1.0)] {
         for size in [(320, 320), (480, 320), (4096, 320), (320, 2000)] {
-            let mut frame = Frame::new(size.0, size.1);
+            let mut frame = Frame::new(Size::new(size.0, size.1));
             let exam = graded(classifier, vcdr_model);
             let title = "a very long name of a photograph that cannot fit into the panel.jpg";
             let view = ResultView { title, exam: &exam, model: ("glaucoma", "1.0.0") };
-            let Ok(()) = draw_result(&view, &mut frame);
+            let Ok(()) = draw_result(&view, &setter, &mut frame);
         }
     }
 }

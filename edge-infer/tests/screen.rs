@@ -87,10 +87,12 @@ fn the_json_contract_holds_when_graded() {
         "status",
         "timing_ms",
         "vcdr",
+        "vcdr_interval",
     ];
     assert_eq!(keys(found), contract);
     assert_eq!(found["file"], retina().to_str().unwrap());
     assert_eq!(found["status"], "graded");
+    assert!(found["vcdr_interval"].is_null(), "the stand-in does not know its errors");
     assert_eq!(keys(&found["risk"]), ["classifier", "probability", "vcdr_model"]);
     for part in ["disc", "cup"] {
         assert_eq!(keys(&found[part]), ["center", "height", "width"]);

@@ -6,11 +6,12 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::calibration::{OperatingRow, VcdrErrorGroup};
 use crate::preprocess::{Framing, ResizeFilter};
 use crate::reading::NetworkOutput;
 use crate::self_test::Tolerance;
 
-fn example() -> Manifest {
+pub(crate) fn example() -> Manifest {
     Manifest {
         format: FORMAT,
         name: "camp".into(),
@@ -40,6 +41,9 @@ fn example() -> Manifest {
             specificity: None,
             chosen_on: "validation, 40 eyes".into(),
         },
+        calibration: Some(calibration()),
+        vcdr_error: Some(vcdr_error()),
+        max_head_disagreement: Some(0.6),
         provenance: Provenance {
             trained_on: vec!["phantoms, 4000".into()],
             revision: "0123abc".into(),
@@ -56,6 +60,31 @@ fn example() -> Manifest {
         }],
         self_test: Some(self_test()),
     }
+}
+
+fn calibration() -> Calibration {
+    let row =
+        |threshold, sensitivity, specificity| OperatingRow { threshold, sensitivity, specificity };
+    Calibration {
+        measured_on: "validation, 44 eyes".into(),
+        positives: 20,
+        negatives: 20,
+        ungraded: 4,
+        table: vec![row(0.0, 1.0, 0.0), row(0.4, 0.9, 0.5), row(0.75, 0.5, 0.9)],
+    }
+}
+
+fn vcdr_error() -> VcdrError {
+    let group = |measured_on: &str, n, phantoms, low, high| VcdrErrorGroup {
+        measured_on: measured_on.into(),
+        n,
+        phantoms,
+        low,
+        high,
+    };
+    let groups =
+        vec![group("drawn", 200, true, -0.125, 0.25), group("eyes", 4, false, -0.375, -0.0625)];
+    VcdrError { share: 0.9, groups }
 }
 
 fn self_test() -> SelfTest {
@@ -91,11 +120,33 @@ fn json_goes_there_and_back() {
 }
 
 #[test]
-fn a_bundle_without_a_self_test_is_read() {
-    let older = Manifest { self_test: None, ..example() };
+fn a_bundle_from_before_these_were_measured_is_read() {
+    let older = Manifest {
+        self_test: None,
+        calibration: None,
+        vcdr_error: None,
+        max_head_disagreement: None,
+        ..example()
+    };
     let json = older.to_json().unwrap();
-    assert!(!json.contains("self_test"), "{json}");
+    for key in ["self_test", "calibration", "vcdr_error", "max_head_disagreement"] {
+        assert!(!json.contains(key), "{key}: {json}");
+    }
     assert_eq!(Manifest::from_json(&json).unwrap(), older);
+}
+
+#[test]
+fn the_true_ratio_lies_where_the_worst_group_allows() {
+    let error = vcdr_error();
+    assert_eq!(error.interval(0.5), (0.25, 0.875));
+    assert_eq!(error.interval(0.125), (0.0, 0.5));
+    assert_eq!(error.interval(0.75), (0.5, 1.0));
+    assert!(!error.phantoms_only());
+    let drawn = VcdrError { groups: error.groups[..1].to_vec(), ..error.clone() };
+    let eyes = VcdrError { groups: error.groups[1..].to_vec(), ..error };
+    assert!(drawn.phantoms_only());
+    // Every one of these eyes was read too small: so is the next, as far as is known.
+    assert_eq!(eyes.interval(0.5), (0.5625, 0.875));
 }
 
 #[test]
@@ -103,7 +154,7 @@ fn unknown_and_missing_keys_are_refused() {
     let json = example().to_json().unwrap();
     for part in ["", "network", "input", "outputs", "decoding", "anatomy", "quality", "vcdr_model"]
         .into_iter()
-        .chain(["operating_point", "provenance"])
+        .chain(["operating_point", "provenance", "calibration", "vcdr_error"])
     {
         let mut extra: Value = serde_json::from_str(&json).unwrap();
         let object = if part.is_empty() { &mut extra } else { &mut extra[part] };
@@ -143,6 +194,20 @@ fn values_out_of_range_are_refused_by_name() {
         ("/quality/min_focus", json!(-1.0)),
         ("/operating_point/threshold", json!(2.0)),
         ("/operating_point/sensitivity", json!(-1.0)),
+        ("/calibration/measured_on", json!("")),
+        ("/calibration/negatives", json!(0)),
+        ("/calibration/table", json!([])),
+        ("/calibration/table/0/threshold", json!(-0.5)),
+        // A threshold twice, and a higher one that refers more people.
+        ("/calibration/table/1/threshold", json!(0.0)),
+        ("/calibration/table/2/sensitivity", json!(0.95)),
+        ("/calibration/table/2/specificity", json!(0.4)),
+        ("/vcdr_error/share", json!(1.0)),
+        ("/vcdr_error/groups", json!([])),
+        ("/vcdr_error/groups/0/n", json!(0)),
+        ("/vcdr_error/groups/0/low", json!(0.5)),
+        ("/vcdr_error/groups/1/high", json!(1.5)),
+        ("/max_head_disagreement", json!(1.5)),
     ] {
         let error = Manifest::from_json(&changed(pointer, value)).unwrap_err();
         let field = pointer[1..].split('/').next().unwrap();

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! peer receive PORT AE_TITLE SENDER FOLDER COUNT   takes COUNT photographs by C-STORE
-//! peer make PHOTOGRAPH FOLDER                      photograph.dcm, result.dcm, deidentified.dcm, visit.json
+//! peer make PHOTOGRAPH FOLDER                      photograph.dcm, result.dcm, visit.json, deidentified.dcm and .json
 //! peer echo HOST:PORT CALLING CALLED
 //! peer store HOST:PORT CALLING CALLED FILE         C-STORE
 //! peer stow URL FILE                               STOW-RS
@@ -97,8 +97,12 @@ fn make(file: &Path, folder: &Path) -> Outcome {
         device_system: "https://programme.example/devices".into(),
         station: station.clone(),
     };
-    let bundle = bundle(&visit, &programme)?;
-    std::fs::write(folder.join("visit.json"), serde_json::to_vec_pretty(&bundle)?)?;
+    for (name, identity) in
+        [("visit.json", subject.identity), ("deidentified.json", pseudonym.identity)]
+    {
+        let bundle = bundle(&visit, &programme, identity)?;
+        std::fs::write(folder.join(name), serde_json::to_vec_pretty(&bundle)?)?;
+    }
     Ok(())
 }
 

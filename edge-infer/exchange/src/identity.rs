@@ -4,6 +4,35 @@
 use glaucoma_common::photo::sha256_hex;
 use glaucoma_records::visit::Uid;
 
+/// Under which name a person appears.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Identity<'a> {
+    /// The person's own: for the clinic's servers.
+    Own,
+    /// De-identified: this in place of the number, no name, site, operator nor serial number, other UIDs, years in
+    /// place of days and times, ages above 89 as 90, no metadata inside the JPEG. The programme keeps the list of
+    /// pseudonyms; they must not follow from the person's number. The pixels are as they are.
+    Pseudonym(&'a str),
+}
+
+impl Identity<'_> {
+    /// Whether it is the person's own.
+    #[must_use]
+    pub fn is_own(self) -> bool {
+        self == Self::Own
+    }
+
+    /// The UID under which `uid` appears, in DICOM and in FHIR alike: another under a pseudonym, so that the two
+    /// cannot be joined by anyone who does not know both.
+    #[must_use]
+    pub fn appears(self, uid: &Uid) -> Uid {
+        match self {
+            Self::Own => uid.clone(),
+            Self::Pseudonym(pseudonym) => derive(uid, &format!("as {pseudonym}")),
+        }
+    }
+}
+
 /// The UID of a thing that belongs to `uid`, such as the series of a visit: always the same for the same
 /// `uid` and `role`, and no other's. A version-8 UUID (RFC 9562) of a SHA-256.
 #[must_use]

@@ -308,6 +308,7 @@ mod tests {
             operators: vec!["A".into()],
             rules: glaucoma_records::decide::Rules::default(),
             lock_after_s: 300,
+            shutter: false,
         };
         let kiosk = Kiosk::new(Panel::PI_7_INCH, setup, Language::En, Theme::Daylight);
         Stage::new(kiosk, Unseen)

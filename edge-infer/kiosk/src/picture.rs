@@ -185,19 +185,23 @@ fn sample(picture: &EyePicture, place: Placement, at: Point) -> Rgb888 {
 }
 
 fn between(pixels: &RgbImage, x: f32, y: f32) -> [f32; 3] {
-    let (x, y) = (x - 0.5, y - 0.5);
+    let ((x, across), (y, down)) = (split(x - 0.5), split(y - 0.5));
     let (right, bottom) = (pixels.width() as i32 - 1, pixels.height() as i32 - 1);
-    let at = |dx: i32, dy: i32| {
-        let x = (x.floor() as i32 + dx).clamp(0, right) as u32;
-        let y = (y.floor() as i32 + dy).clamp(0, bottom) as u32;
-        pixels.get_pixel(x, y).0
-    };
-    let (across, down) = (x - x.floor(), y - y.floor());
-    let corners = [at(0, 0), at(1, 0), at(0, 1), at(1, 1)];
+    let columns = [x, x + 1].map(|x| x.clamp(0, right) as u32);
+    let rows = [y, y + 1].map(|y| y.clamp(0, bottom) as u32);
+    let [top, below] = rows.map(|y| columns.map(|x| pixels.get_pixel(x, y).0.map(f32::from)));
     std::array::from_fn(|channel| {
-        let [a, b, c, d] = corners.map(|corner| f32::from(corner[channel]));
-        (a * (1.0 - across) + b * across) * (1.0 - down) + (c * (1.0 - across) + d * across) * down
+        let mix = |[a, b]: [[f32; 3]; 2]| a[channel] * (1.0 - across) + b[channel] * across;
+        mix(top) * (1.0 - down) + mix(below) * down
     })
+}
+
+/// The whole number below `x` and what is left. `f32::floor` is a call on processors from before 2008, for which
+/// x86-64 programs are built.
+fn split(x: f32) -> (i32, f32) {
+    let toward_zero = x as i32;
+    let whole = if toward_zero as f32 > x { toward_zero - 1 } else { toward_zero };
+    (whole, x - whole as f32)
 }
 
 /// Draws lines with soft edges on the copy of the picture.

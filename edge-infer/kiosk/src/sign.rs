@@ -35,6 +35,8 @@ pub enum Sign {
     Eye,
     /// A camera.
     Camera,
+    /// A picture, struck through: there is none.
+    NoPicture,
     /// A key that deletes.
     Delete,
     /// The key between words.
@@ -99,6 +101,13 @@ const fn strokes(sign: Sign) -> &'static [Stroke] {
             Filled(&[(8.0, 30.0), (92.0, 30.0), (92.0, 82.0), (8.0, 82.0)]),
             Filled(&[(36.0, 18.0), (64.0, 18.0), (70.0, 34.0), (30.0, 34.0)]),
             Cut(&Ring((50.0, 56.0), 16.0, 7.0)),
+        ],
+        Sign::NoPicture => &[
+            Line(&[(10.0, 22.0), (90.0, 22.0), (90.0, 78.0), (10.0, 78.0), (10.0, 22.0)], 4.0),
+            Disc((32.0, 40.0), 7.0),
+            Line(&[(14.0, 74.0), (42.0, 54.0), (56.0, 64.0), (72.0, 46.0), (88.0, 62.0)], 4.0),
+            Cut(&Line(&[(14.0, 90.0), (86.0, 10.0)], 9.0)),
+            Line(&[(14.0, 90.0), (86.0, 10.0)], 4.0),
         ],
         Sign::Space => &[Line(&[(18.0, 52.0), (18.0, 70.0), (82.0, 70.0), (82.0, 52.0)], 9.0)],
         Sign::Delete => &[

@@ -75,6 +75,15 @@ pub struct Fit {
     pub missing: usize,
 }
 
+/// A line as long as it likes.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Measure {
+    /// Its width, pixels.
+    pub width: f32,
+    /// Letters that no font has.
+    pub missing: usize,
+}
+
 /// Shapes and draws; one for a program.
 pub struct Typesetter {
     tools: RefCell<(FontSystem, SwashCache)>,
@@ -104,6 +113,22 @@ impl Typesetter {
     pub fn fit(&self, label: &Label) -> Fit {
         let (system, _) = &mut *self.tools.borrow_mut();
         fit(system, label).0
+    }
+
+    /// How long `text` is on one line, in letters of `size` pixels.
+    #[must_use]
+    pub fn measure(&self, text: &str, size: f32, bold: bool) -> Measure {
+        let (system, _) = &mut *self.tools.borrow_mut();
+        let mut buffer = Buffer::new(system, Metrics::new(size, size * LEADING));
+        buffer.set_wrap(Wrap::None);
+        buffer.set_text(text, &attributes(bold), Shaping::Advanced, None);
+        buffer.shape_until_scroll(system, false);
+        let (mut width, mut missing) = (0.0f32, 0);
+        for run in buffer.layout_runs() {
+            width = width.max(run.line_w);
+            missing += run.glyphs.iter().filter(|glyph| glyph.glyph_id == 0).count();
+        }
+        Measure { width, missing }
     }
 
     /// Draws the label inside its box.
@@ -149,6 +174,11 @@ impl Typesetter {
     }
 }
 
+fn attributes(bold: bool) -> Attrs<'static> {
+    let weight = if bold { Weight::BOLD } else { Weight::NORMAL };
+    Attrs::new().family(Family::Name("Noto Sans")).weight(weight)
+}
+
 fn fit(system: &mut FontSystem, label: &Label) -> (Fit, Buffer) {
     let (largest, smallest) = label.size;
     let mut size = largest.max(smallest);
@@ -170,8 +200,6 @@ fn shape(system: &mut FontSystem, label: &Label, size: f32, wrap: Wrap) -> (Fit,
     let mut buffer = Buffer::new(system, Metrics::new(size, (size * LEADING).round()));
     buffer.set_wrap(wrap);
     buffer.set_size(Some(width), None);
-    let weight = if label.bold { Weight::BOLD } else { Weight::NORMAL };
-    let attributes = Attrs::new().family(Family::Name("Noto Sans")).weight(weight);
     let align = match (label.place, label.rtl) {
         (Place::Center, _) => Align::Center,
         (Place::Start, false) | (Place::End, true) => Align::Left,
@@ -179,7 +207,7 @@ fn shape(system: &mut FontSystem, label: &Label, size: f32, wrap: Wrap) -> (Fit,
     };
     // A paragraph's direction is that of its first strong letter: a mark says so where that is a Latin one.
     let text = if label.rtl { format!("\u{200F}{}", label.text) } else { label.text.clone() };
-    buffer.set_text(&text, &attributes, Shaping::Advanced, Some(align));
+    buffer.set_text(&text, &attributes(label.bold), Shaping::Advanced, Some(align));
     buffer.shape_until_scroll(system, false);
     let (mut bottom, mut widest, mut missing) = (0.0f32, 0.0f32, 0);
     for run in buffer.layout_runs() {

@@ -121,6 +121,23 @@ fn a_photograph_of_another_person_is_not_taken_for_this_one() {
 }
 
 #[test]
+fn a_camera_that_waits_is_released_for_the_eye_and_the_person() {
+    let mut kiosk = begun();
+    let has_shutter =
+        |kiosk: &Kiosk| kiosk.page().buttons().any(|button| button.action == Action::Shutter);
+    assert!(!has_shutter(&kiosk));
+    kiosk.setup.shutter = true;
+    let person = "HY-0042".to_owned();
+    let released = press(&mut kiosk, Action::Shutter);
+    assert_eq!(released, [Command::TakePhotograph { eye: Right, person }]);
+    kiosk.handle(support::arrival(3, Some(Right)));
+    assert!(!has_shutter(&kiosk), "it is being examined");
+    kiosk.handle(Event::CameraOffline);
+    kiosk.handle(Event::ExamFailed);
+    assert!(!has_shutter(&kiosk), "there is no camera");
+}
+
+#[test]
 fn a_visit_that_could_not_be_opened_may_be_tried_again() {
     let mut kiosk = support::kiosk(Panel::PI_7_INCH, Language::En, Theme::Daylight);
     kiosk.screen = Screen::Home;

@@ -12,6 +12,7 @@ use glaucoma_common::reading::Laterality::{Left, Right};
 use glaucoma_kiosk::model::{Action, Button, Event, Field, Kiosk, Screen, letters};
 use glaucoma_kiosk::page::{Item, Page};
 use glaucoma_kiosk::panel::{Panel, TOUCH_MM};
+use glaucoma_kiosk::screens::report;
 use glaucoma_kiosk::stage;
 use glaucoma_kiosk::text::{Label, Place, Typesetter};
 use glaucoma_kiosk::theme::{Palette, Theme};
@@ -26,6 +27,20 @@ fn every_page(mut check: impl FnMut(&str, &Kiosk, &Page)) {
                 let Size { width, height } = panel.size;
                 let name = format!("{name} {} {width}x{height}", language.code());
                 check(&name, &kiosk, &kiosk.page());
+            }
+        }
+    }
+}
+
+/// Every page of paper with a report or a part of it.
+fn every_report(mut check: impl FnMut(&str, &Page)) {
+    for language in Language::ALL {
+        for (index, open) in support::reported().iter().enumerate() {
+            let name = format!("report {index} {}", language.code());
+            check(&name, &support::report(open).page(language));
+            for exam in &open.visit.exams {
+                let picture = open.pictures[exam.eye as usize].as_ref();
+                check(&format!("card, {name}"), &report::card(exam, picture, language));
             }
         }
     }
@@ -58,6 +73,14 @@ fn every_text_fits_its_box_and_has_its_letters() {
             }
         }
     }
+    every_report(|name, page| {
+        for label in page.labels() {
+            let fit = setter.fit(label);
+            if fit.missing > 0 || !(fit.fits || label.typed) {
+                failures.push(format!("{name}: '{}' {}", label.text, fit.missing));
+            }
+        }
+    });
     for (language, field) in Language::ALL
         .into_iter()
         .flat_map(|language| [Field::Id, Field::Name, Field::Age].map(|field| (language, field)))
@@ -97,6 +120,10 @@ fn the_scenes_show_every_key() {
     let open = support::visit(vec![support::exam(Right, support::graded(0.7))]);
     let paper = glaucoma_kiosk::screens::slip::paper(&open.visit, Language::En);
     texts.extend(paper.labels().map(|label| label.text.clone()));
+    for open in support::reported() {
+        let page = support::report(&open).page(Language::En);
+        texts.extend(page.labels().map(|label| label.text.clone()));
+    }
     let shown = |key: Key| {
         // The parts between the places that are filled in.
         let parts: Vec<&str> = Language::En
@@ -131,26 +158,28 @@ fn touch_targets_are_large_enough_apart_and_on_the_panel() {
 
 #[test]
 fn nothing_lies_over_a_text_or_outside_the_panel() {
-    every_page(|name, kiosk, page| {
-        let panel = Rectangle::new(Point::zero(), kiosk.panel.size);
-        let labels: Vec<_> = page.labels().collect();
-        for (index, label) in labels.iter().enumerate() {
-            assert_eq!(label.area.intersection(&panel), label.area, "{name}: {}", label.text);
-            for other in &labels[index + 1..] {
-                let common = label.area.intersection(&other.area);
-                assert!(common.is_zero_sized(), "{name}: '{}' '{}'", label.text, other.text);
-            }
-            for item in &page.items {
-                if let Item::Sign { area, .. }
-                | Item::Picture { area, .. }
-                | Item::Code { area, .. } = item
-                {
-                    let common = label.area.intersection(area);
-                    assert!(common.is_zero_sized(), "{name}: '{}' {:?}", label.text, area);
-                }
+    every_page(|name, _, page| apart_and_inside(name, page));
+    every_report(apart_and_inside);
+}
+
+fn apart_and_inside(name: &str, page: &Page) {
+    let panel = Rectangle::new(Point::zero(), page.panel.size);
+    let labels: Vec<_> = page.labels().collect();
+    for (index, label) in labels.iter().enumerate() {
+        assert_eq!(label.area.intersection(&panel), label.area, "{name}: {}", label.text);
+        for other in &labels[index + 1..] {
+            let common = label.area.intersection(&other.area);
+            assert!(common.is_zero_sized(), "{name}: '{}' '{}'", label.text, other.text);
+        }
+        for item in &page.items {
+            if let Item::Sign { area, .. } | Item::Picture { area, .. } | Item::Code { area, .. } =
+                item
+            {
+                let common = label.area.intersection(area);
+                assert!(common.is_zero_sized(), "{name}: '{}' {:?}", label.text, area);
             }
         }
-    });
+    }
 }
 
 #[test]

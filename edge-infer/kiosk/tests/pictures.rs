@@ -119,6 +119,20 @@ fn screens_are_drawn_as_before() {
 }
 
 #[test]
+fn the_report_is_printed_as_before() {
+    let setter = Typesetter::new();
+    let visits = support::reported();
+    let failures: Vec<String> = [En, Ar, Hi]
+        .into_iter()
+        .filter_map(|language| {
+            let frame = support::report(&visits[0]).render(language, &setter);
+            differs(&format!("report-{}.png", language.code()), &frame)
+        })
+        .collect();
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+}
+
+#[test]
 fn the_slip_is_printed_as_before() {
     let kiosk = scene("slip", PI, En, Daylight);
     let visit = &kiosk.visit.unwrap().visit;

@@ -149,6 +149,21 @@ pub fn eye_state<'a>(visit: &'a Visit, eye: Laterality, rules: &Rules) -> EyeSta
     }
 }
 
+/// The exam that speaks for an eye, as it counts in [`decide`]: the latest suspected one, for a suspicion is not
+/// photographed away; else the latest graded; else the latest. One whose eye is in doubt only where there is no
+/// other.
+#[must_use]
+pub fn speaks_for(visit: &Visit, eye: Laterality) -> Option<&EyeExam> {
+    let exams = || visit.exams.iter().rev().filter(|exam| exam.eye == eye);
+    let sure = || exams().filter(|exam| !exam.wrong_eye_alarm());
+    let graded = |exam: &&EyeExam| matches!(exam.finding, Finding::Graded { .. });
+    sure()
+        .find(|exam| suspected(exam))
+        .or_else(|| sure().find(graded))
+        .or_else(|| sure().next())
+        .or_else(|| exams().next())
+}
+
 /// Graded at the threshold, above it, or with no number at all.
 fn suspected(exam: &EyeExam) -> bool {
     match exam.finding {

@@ -1,5 +1,6 @@
 //! Visits as CSV and as JSON, with or without what identifies a person.
 
+use std::borrow::Cow;
 use std::io::Write;
 
 use glaucoma_common::photo::hexadecimal;
@@ -7,8 +8,9 @@ use glaucoma_common::reading::Laterality;
 use serde::Serialize;
 use thiserror::Error;
 
+use crate::decide::speaks_for;
 use crate::journal::Recorded;
-use crate::visit::{Decision, EyeExam, Finding, NoPhotograph, Sex, Visit};
+use crate::visit::{Decision, EyeExam, Finding, ModelName, NoPhotograph, Person, Sex, Uid, Visit};
 
 /// Whether an export says who somebody is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,6 +21,49 @@ pub enum Identity {
     /// from 90 on as 90; no site, operator, note, UID or photograph's hash, by which somebody could be found
     /// elsewhere (the identifiers of 45 CFR 164.514(b)(2)).
     Removed,
+}
+
+impl Identity {
+    /// The visit as it may be shown: with [`Identity::Removed`] what is removed is empty, and times are years.
+    #[must_use]
+    pub fn of(self, recorded: &Recorded) -> Cow<'_, Visit> {
+        let visit = &recorded.visit;
+        if self == Self::Kept {
+            return Cow::Borrowed(visit);
+        }
+        let nothing = || Uid(String::new());
+        let exams = visit.exams.iter().map(|exam| EyeExam {
+            uid: nothing(),
+            taken_at: year(&exam.taken_at),
+            photograph_sha256: String::new(),
+            ..exam.clone()
+        });
+        Cow::Owned(Visit {
+            uid: nothing(),
+            person: Person {
+                id: recorded.pseudonym.clone(),
+                name: None,
+                age_years: visit.person.age_years.map(|age| age.min(OLDEST)),
+                sex: visit.person.sex,
+            },
+            site: String::new(),
+            operator: String::new(),
+            begun_at: year(&visit.begun_at),
+            note: None,
+            without_photograph: visit.without_photograph.clone(),
+            exams: exams.collect(),
+            decision: visit.decision.clone(),
+        })
+    }
+}
+
+/// So few are older that their age may name them.
+pub const OLDEST: u8 = 90;
+
+/// The year of a time in RFC 3339.
+#[must_use]
+pub fn year(time: &str) -> String {
+    time.chars().take(4).collect()
 }
 
 /// Why an export was not written.
@@ -35,8 +80,8 @@ pub enum ExportError {
     Io(#[from] std::io::Error),
 }
 
-/// Writes one line a visit, with a heading. An eye's columns are those of the photograph that decided: the
-/// latest graded one, else the latest. A text that a spreadsheet would compute begins with an apostrophe.
+/// Writes one line a visit, with a heading. An eye's columns are those of the photograph that speaks for
+/// it ([`speaks_for`]). A text that a spreadsheet would compute begins with an apostrophe.
 ///
 /// # Errors
 /// Whatever `to` says.
@@ -51,9 +96,10 @@ pub fn export_csv(
     let of_eyes = eyes.iter().flat_map(|eye| EYE.iter().map(move |name| format!("{eye}_{name}")));
     writer.write_record(heading.chain(of_eyes))?;
     for recorded in visits {
-        let line = Line::of(recorded, identity);
+        let visit = identity.of(recorded);
+        let line = Line::of(recorded.sequence, &visit);
         let eyes = [Laterality::Right, Laterality::Left];
-        let eyes = eyes.map(|eye| eye_cells(&recorded.visit, eye));
+        let eyes = eyes.map(|eye| eye_cells(&visit, eye));
         writer.write_record(line.cells().into_iter().chain(eyes.into_iter().flatten()))?;
     }
     Ok(writer.flush()?)
@@ -71,20 +117,21 @@ pub fn export_json(
     mut to: impl Write,
 ) -> Result<(), ExportError> {
     #[derive(Serialize)]
-    struct Export<'a> {
+    struct Export {
         audit_head: String,
-        visits: Vec<JsonVisit<'a>>,
+        visits: Vec<JsonVisit>,
     }
     #[derive(Serialize)]
-    struct JsonVisit<'a> {
+    struct JsonVisit {
         #[serde(flatten)]
         line: Line,
-        exams: Vec<JsonExam<'a>>,
+        exams: Vec<JsonExam>,
     }
     let audit_head = hexadecimal(&head);
-    let visits = visits.iter().map(|recorded| JsonVisit {
-        line: Line::of(recorded, identity),
-        exams: recorded.visit.exams.iter().map(|exam| JsonExam::of(exam, identity)).collect(),
+    let visits = visits.iter().map(|recorded| {
+        let visit = identity.of(recorded);
+        let exams = visit.exams.iter().map(JsonExam::of).collect();
+        JsonVisit { line: Line::of(recorded.sequence, &visit), exams }
     });
     serde_json::to_writer_pretty(&mut to, &Export { audit_head, visits: visits.collect() })?;
     Ok(to.flush()?)
@@ -127,33 +174,29 @@ struct Line {
 }
 
 impl Line {
-    fn of(recorded: &Recorded, identity: Identity) -> Self {
-        let Visit { uid, person, site, operator, begun_at, note, decision, .. } = &recorded.visit;
-        let kept = |text: &str| (identity == Identity::Kept).then(|| text.to_owned());
+    fn of(sequence: i64, visit: &Visit) -> Self {
+        let Visit { uid, person, site, operator, begun_at, note, decision, .. } = visit;
         let (decision, reasons) = match decision {
             None => (None, Vec::new()),
             Some(Decision::NotSuspected) => (Some("not_suspected"), Vec::new()),
             Some(Decision::Refer { reasons }) => (Some("refer"), reasons.clone()),
         };
         Self {
-            sequence: recorded.sequence,
-            visit: kept(&uid.0),
-            person: kept(&person.id).unwrap_or_else(|| recorded.pseudonym.clone()),
-            name: person.name.as_deref().and_then(kept),
-            age_years: match identity {
-                Identity::Kept => person.age_years,
-                Identity::Removed => person.age_years.map(|age| age.min(90)),
-            },
+            sequence,
+            visit: said(&uid.0),
+            person: person.id.clone(),
+            name: person.name.clone(),
+            age_years: person.age_years,
             sex: match person.sex {
                 Sex::Female => "female",
                 Sex::Male => "male",
                 Sex::Other => "other",
                 Sex::Unknown => "unknown",
             },
-            site: kept(site),
-            operator: kept(operator),
-            begun_at: kept(begun_at).unwrap_or_else(|| begun_at.chars().take(4).collect()),
-            note: note.as_deref().and_then(kept),
+            site: said(site),
+            operator: said(operator),
+            begun_at: begun_at.clone(),
+            note: note.clone(),
             decision,
             reasons,
         }
@@ -178,6 +221,11 @@ impl Line {
     }
 }
 
+/// A text, where there is one.
+fn said(text: &str) -> Option<String> {
+    Some(text.to_owned()).filter(|text| !text.is_empty())
+}
+
 /// A text that a spreadsheet shows and does not compute.
 fn inert(text: &str) -> String {
     match text.chars().next() {
@@ -187,11 +235,9 @@ fn inert(text: &str) -> String {
 }
 
 fn eye_cells(visit: &Visit, eye: Laterality) -> [String; EYE.len()] {
-    let of_eye = || visit.exams.iter().rev().filter(|exam| exam.eye == eye);
-    let graded = |exam: &&EyeExam| matches!(exam.finding, Finding::Graded { .. });
-    let photographs = of_eye().count().to_string();
+    let photographs = visit.exams.iter().filter(|exam| exam.eye == eye).count().to_string();
     let mut cells = [const { String::new() }; EYE.len()];
-    match of_eye().find(graded).or_else(|| of_eye().next()).map(|exam| &exam.finding) {
+    match speaks_for(visit, eye).map(|exam| &exam.finding) {
         Some(Finding::Graded { probability, threshold, vcdr, vcdr_interval }) => {
             "graded".clone_into(&mut cells[0]);
             let (low, high) = vcdr_interval.unzip();
@@ -217,31 +263,30 @@ fn eye_cells(visit: &Visit, eye: Laterality) -> [String; EYE.len()] {
 
 /// What is said of one photograph.
 #[derive(Serialize)]
-struct JsonExam<'a> {
-    uid: Option<&'a str>,
+struct JsonExam {
+    uid: Option<String>,
     eye: Laterality,
     eye_seen: Option<Laterality>,
     eye_confirmed: bool,
-    taken_at: Option<&'a str>,
-    photograph_sha256: Option<&'a str>,
+    taken_at: String,
+    photograph_sha256: Option<String>,
     burned_in: Option<bool>,
-    finding: &'a Finding,
-    model: &'a crate::visit::ModelName,
+    finding: Finding,
+    model: ModelName,
 }
 
-impl<'a> JsonExam<'a> {
-    fn of(exam: &'a EyeExam, identity: Identity) -> Self {
-        let kept = |text: &'a str| (identity == Identity::Kept).then_some(text);
+impl JsonExam {
+    fn of(exam: &EyeExam) -> Self {
         Self {
-            uid: kept(&exam.uid.0),
+            uid: said(&exam.uid.0),
             eye: exam.eye,
             eye_seen: exam.eye_seen,
             eye_confirmed: exam.eye_confirmed,
-            taken_at: kept(&exam.taken_at),
-            photograph_sha256: kept(&exam.photograph_sha256),
+            taken_at: exam.taken_at.clone(),
+            photograph_sha256: said(&exam.photograph_sha256),
             burned_in: exam.burned_in,
-            finding: &exam.finding,
-            model: &exam.model,
+            finding: exam.finding.clone(),
+            model: exam.model.clone(),
         }
     }
 }

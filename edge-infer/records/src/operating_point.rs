@@ -3,18 +3,8 @@
 
 use std::cmp::Ordering;
 
+use glaucoma_common::calibration::OperatingRow;
 use thiserror::Error;
-
-/// One row of a model's calibration table.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct TablePoint {
-    /// The probability from which on an eye is suspected, 0 to 1.
-    pub threshold: f64,
-    /// The share of people with the disease who are suspected, 0 to 1.
-    pub sensitivity: f64,
-    /// The share of people without it who are not suspected, 0 to 1.
-    pub specificity: f64,
-}
 
 /// What the programme wants.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -30,7 +20,7 @@ pub enum Wanted {
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct TradeOff {
     /// The row of the table.
-    pub point: TablePoint,
+    pub point: OperatingRow,
     /// Of those referred, the share that has the disease; `None` where nobody is referred.
     pub ppv: Option<f64>,
     /// Of those not referred, the share that has not got it; `None` where everybody is referred.
@@ -66,7 +56,7 @@ pub enum OperatingPointError {
 /// With prevalence p, sensitivity s and specificity c: referred `p s + (1 - p)(1 - c)`, PPV `p s /
 /// referred`, NPV `(1 - p) c / (1 - referred)`, missed `p (1 - s)` (Altman and Bland, BMJ 1994;309:102).
 #[must_use]
-pub fn trade_off(point: TablePoint, prevalence: f64) -> TradeOff {
+pub fn trade_off(point: OperatingRow, prevalence: f64) -> TradeOff {
     let found = prevalence * point.sensitivity;
     let spared = (1.0 - prevalence) * point.specificity;
     let missed = prevalence * (1.0 - point.sensitivity);
@@ -88,7 +78,7 @@ pub fn trade_off(point: TablePoint, prevalence: f64) -> TradeOff {
 /// A table that is empty, has a value outside 0 to 1, or whose sensitivity rises or specificity falls as the
 /// threshold rises; a prevalence or a wish out of range; no such row.
 pub fn operating_point(
-    table: &[TablePoint],
+    table: &[OperatingRow],
     prevalence: f64,
     wanted: Wanted,
 ) -> Result<TradeOff, OperatingPointError> {
@@ -106,7 +96,7 @@ pub fn operating_point(
     };
     let rows = || table.iter().map(|&point| trade_off(point, prevalence));
     let better = |a: &TradeOff, b: &TradeOff| {
-        let by = |value: fn(&TablePoint) -> f64| value(&a.point).total_cmp(&value(&b.point));
+        let by = |value: fn(&OperatingRow) -> f64| value(&a.point).total_cmp(&value(&b.point));
         by(|p| p.sensitivity).then_with(|| by(|p| p.specificity))
     };
     let nearest = || rows().min_by(|a, b| lack(a).total_cmp(&lack(b)));
@@ -120,7 +110,7 @@ pub fn operating_point(
 
 const EMPTY: &str = "it has no rows";
 
-fn check(table: &[TablePoint]) -> Result<(), OperatingPointError> {
+fn check(table: &[OperatingRow]) -> Result<(), OperatingPointError> {
     let bad = |why| Err(OperatingPointError::Table(why));
     if table.is_empty() {
         return bad(EMPTY);

@@ -8,14 +8,18 @@ use anyhow::{Context, ensure};
 use clap::{Args, Subcommand};
 use glaucoma_common::files;
 use glaucoma_common::photo::hexadecimal;
+use glaucoma_kiosk::words::Language;
+use glaucoma_records::clock::Timestamp;
 use glaucoma_records::export::Identity;
-use glaucoma_records::journal::Reader;
+use glaucoma_records::journal::{Period, Reader};
 use glaucoma_records::seal::RecoveryKey;
 
 use super::Completion;
+use super::engine::{EngineArgs, Photographs};
 use super::kiosk::open_journal;
+use crate::bundle::{self, Bundle, BundleError};
 use crate::kiosk::Config;
-use crate::kiosk::records::{always, export};
+use crate::reports::{self, Format, What, always};
 
 /// Arguments of `journal`.
 #[derive(Debug, Args)]
@@ -60,18 +64,44 @@ pub enum JournalCommand {
     },
     /// Print the records in numbers, as JSON.
     Summary,
-    /// Write all visits as CSV and JSON.
-    Export {
-        /// The operator whose PIN opens the journal.
-        #[arg(long, value_name = "NAME")]
-        operator: String,
-        /// The folder.
-        #[arg(long, value_name = "FOLDER")]
-        out: PathBuf,
-        /// Leave out what says who somebody is.
-        #[arg(long)]
-        without_identity: bool,
-    },
+    /// Write visits into a folder: as tables, for archives and servers, as pages to print.
+    Export(ExportArgs),
+}
+
+/// Arguments of `journal export`.
+#[derive(Debug, Args)]
+pub struct ExportArgs {
+    /// The operator whose PIN opens the journal.
+    #[arg(long, value_name = "NAME")]
+    pub operator: String,
+    /// The folder; made where it is missing. Files of an export before are replaced.
+    #[arg(long, value_name = "FOLDER")]
+    pub out: PathBuf,
+    /// What is written.
+    #[arg(long, value_name = "KIND,...", value_delimiter = ',', default_value = "csv,json")]
+    pub format: Vec<Format>,
+    /// Leave out what says who somebody is, and every photograph that may.
+    #[arg(long)]
+    pub without_identity: bool,
+    /// Vouch that no photograph names anybody in its pixels unless its source says that it does: most cameras say
+    /// nothing, and their photographs are left out of what is written without identity.
+    #[arg(long, requires = "without_identity")]
+    pub pixels_name_nobody: bool,
+    /// The first day, UTC.
+    #[arg(long, value_name = "YYYY-MM-DD", value_parser = day)]
+    pub from: Option<Timestamp>,
+    /// The last day, UTC.
+    #[arg(long, value_name = "YYYY-MM-DD", value_parser = day)]
+    pub to: Option<Timestamp>,
+    /// The language of pages instead of the configuration's: en, hi, es, fr, pt, ar, sw, am.
+    #[arg(long, value_name = "CODE", value_parser = language)]
+    pub language: Option<Language>,
+    /// The model that draws outlines again, instead of the one that models/default.txt names.
+    #[arg(long, value_name = "FILE")]
+    pub model: Option<PathBuf>,
+    /// How the network is run.
+    #[command(flatten)]
+    pub engine: EngineArgs,
 }
 
 /// Runs the command.
@@ -112,13 +142,60 @@ pub fn run(args: &JournalArgs) -> anyhow::Result<Completion> {
             let summary = Reader::open_locked(&config.journal.folder)?.summary(always())?;
             println!("{}", serde_json::to_string(&summary)?);
         }
-        JournalCommand::Export { operator, out, without_identity } => {
-            let identity = if *without_identity { Identity::Removed } else { Identity::Kept };
-            let count = export(&unlocked(&config, operator)?, out, identity)?;
-            println!("{}: {count} visits", out.display());
-        }
+        JournalCommand::Export(args) => return export(&config, args),
     }
     Ok(Completion::Whole)
+}
+
+fn export(config: &Config, args: &ExportArgs) -> anyhow::Result<Completion> {
+    let language = match args.language {
+        Some(language) => language,
+        None => config.language().map_err(anyhow::Error::msg)?,
+    };
+    let drawn = [Format::Dicom, Format::Pdf, Format::Png];
+    let draws = args.format.iter().any(|format| drawn.contains(format));
+    let bundle = if draws { model(args)? } else { None };
+    let always = always();
+    let what = What {
+        formats: &args.format,
+        identity: if args.without_identity { Identity::Removed } else { Identity::Kept },
+        vouched: args.pixels_name_nobody,
+        period: Period {
+            from: args.from.unwrap_or(always.from),
+            to: args.to.map_or(always.to, |day| day.after(DAY_S)),
+        },
+        language,
+        bundle: bundle.as_ref(),
+        programme: &config.device.programme(),
+    };
+    let done = reports::export(&unlocked(config, &args.operator)?, &args.out, &what)?;
+    println!("{}: {} visits, {} files", args.out.display(), done.visits, done.files);
+    Ok(if done.problems.is_empty() { Completion::Whole } else { Completion::Partial })
+}
+
+/// The model named, or the default; without a default pages have no outlines.
+fn model(args: &ExportArgs) -> anyhow::Result<Option<Bundle>> {
+    let path = match bundle::named_or_default(args.model.as_deref()) {
+        Err(error @ BundleError::NoDefault { .. }) => {
+            tracing::warn!("photographs are without outlines: {error}");
+            return Ok(None);
+        }
+        found => found?,
+    };
+    Ok(Some(Bundle::open(&path, &args.engine.options(Photographs::Alone))?))
+}
+
+const DAY_S: u64 = 86_400;
+
+/// The first second of a day.
+fn day(text: &str) -> Result<Timestamp, &'static str> {
+    let time = Some(format!("{text}T00:00:00Z")).filter(|_| text.len() == 10);
+    time.and_then(|time| Timestamp::parse(&time)).ok_or("a day is written 2026-05-01")
+}
+
+fn language(code: &str) -> Result<Language, &'static str> {
+    let found = Language::ALL.into_iter().find(|language| language.code() == code);
+    found.ok_or("none of en, hi, es, fr, pt, ar, sw, am")
 }
 
 fn unlocked(config: &Config, operator: &str) -> anyhow::Result<Reader> {

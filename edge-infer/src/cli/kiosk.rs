@@ -14,9 +14,11 @@ use glaucoma_records::journal::{Journal, Settings};
 
 use super::Completion;
 use super::engine::{EngineArgs, Photographs};
+use super::operating_point::in_words;
 use crate::bundle::{self, Bundle};
 use crate::kiosk::Config;
 use crate::kiosk::day::{self, Input, Tools};
+use crate::kiosk::operating_point::settled;
 
 /// Arguments of `kiosk`.
 #[derive(Debug, Args)]
@@ -67,6 +69,10 @@ pub fn run(args: &KioskArgs) -> anyhow::Result<Completion> {
     };
     let model = bundle::named_or_default(args.model.as_deref())?;
     let bundle = Bundle::open(&model, &args.engine.options(Photographs::Alone))?;
+    let (config, chosen) = settled(&config, &bundle.manifest).context("camp.operating_point")?;
+    if let Some(chosen) = chosen {
+        eprintln!("operating point: {}", in_words(&chosen));
+    }
     let journal = open_journal(&config)?;
     let tools = Tools { bundle: &bundle, journal: &journal, config: &config };
     day(&tools, args, steps.as_deref())?;

@@ -6,6 +6,7 @@ pub mod engine;
 pub mod journal;
 pub mod kiosk;
 pub mod man;
+pub mod operating_point;
 pub mod screen;
 pub mod status;
 
@@ -29,6 +30,8 @@ pub enum Command {
     Bench(bench::BenchArgs),
     /// The screens of a camp's day: registers, photographs, examines, decides, records.
     Kiosk(kiosk::KioskArgs),
+    /// What a model's thresholds would mean for a population, and which does what a programme wants.
+    OperatingPoint(operating_point::OperatingPointArgs),
     /// The records: set up, check, count, export.
     Journal(journal::JournalArgs),
     /// How the device is: model, journal, storage, power, clock. Exit code 0 when all is fine, else 2.

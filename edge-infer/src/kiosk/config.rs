@@ -3,6 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use embedded_graphics::prelude::Size;
+use glaucoma_exchange::dicom::Station;
+use glaucoma_exchange::fhir::Programme;
 use glaucoma_kiosk::display::{DisplayChoice, NoSuchDisplay, NoSuchTurn, Turn};
 use glaucoma_kiosk::model::Setup;
 use glaucoma_kiosk::panel::Panel;
@@ -12,7 +14,9 @@ use glaucoma_records::decide::Rules;
 use serde::{Deserialize, Serialize};
 
 use super::intakes::IntakeConfig;
+use super::operating_point::Choice;
 use super::outbox::OutboxConfig;
+use crate::reports::Format;
 
 /// The whole file. A key that is left out has the value that `--print-config` shows.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -24,6 +28,10 @@ pub struct Config {
     pub display: Display,
     /// Where the records lie.
     pub journal: JournalFiles,
+    /// Under which names servers know camera and device.
+    pub device: DeviceNames,
+    /// What is written to a stick.
+    pub export: Export,
     /// Where photographs come from.
     pub intake: IntakeConfig,
     /// Where results go.
@@ -45,6 +53,9 @@ pub struct Camp {
     pub threshold: Option<f64>,
     /// Seconds without a touch after which the PIN is asked for.
     pub lock_after_s: u64,
+    /// What the threshold is to do, instead of the threshold itself; resolved by the model's calibration table.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub operating_point: Option<Choice>,
 }
 
 /// The display.
@@ -89,10 +100,99 @@ pub struct JournalFiles {
     pub output: PathBuf,
 }
 
+/// Under which names servers know camera and device.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct DeviceNames {
+    /// The device's serial number, unique in the programme; left out: the machine's name.
+    pub serial: String,
+    /// Who made the camera; may be empty.
+    pub camera_manufacturer: String,
+    /// The camera's model; may be empty.
+    pub camera_model: String,
+    /// The URI under which persons' numbers are known.
+    pub person_system: String,
+    /// The URI under which devices' serial numbers are known.
+    pub device_system: String,
+}
+
+/// What is written to a stick.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Export {
+    /// Where sticks are mounted; `*` stands for any letters but a slash.
+    pub sticks: Vec<String>,
+    /// The kinds of files: `csv`, `json`, `fhir`, `dicom`, `pdf`, `png`.
+    pub formats: Vec<Format>,
+    /// Whether they say who somebody is.
+    pub identity: bool,
+}
+
+impl Default for DeviceNames {
+    /// Systems of this program's own, and the machine's name.
+    fn default() -> Self {
+        let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+        let name = Some(name.trim()).filter(|name| !name.is_empty()).unwrap_or("edge-infer");
+        Self {
+            serial: name.to_owned(),
+            camera_manufacturer: String::new(),
+            camera_model: String::new(),
+            person_system: "urn:uuid:5f2b8d5e-9a52-4a43-8b43-0c6f1f6c7b11".into(),
+            device_system: "urn:uuid:c7a1e6c4-3d0a-4f0b-9a6e-2b8f64d9a2f3".into(),
+        }
+    }
+}
+
+impl DeviceNames {
+    fn check(&self) -> Result<(), String> {
+        let named = [
+            ("serial", &self.serial),
+            ("person_system", &self.person_system),
+            ("device_system", &self.device_system),
+        ];
+        match named.into_iter().find(|(_, text)| text.trim().is_empty()) {
+            Some((key, _)) => Err(format!("device.{key}: must not be empty")),
+            None => Ok(()),
+        }
+    }
+
+    /// As DICOM and FHIR name them.
+    #[must_use]
+    pub fn programme(&self) -> Programme {
+        Programme {
+            person_system: self.person_system.clone(),
+            device_system: self.device_system.clone(),
+            station: Station {
+                manufacturer: self.camera_manufacturer.clone(),
+                model: self.camera_model.clone(),
+                serial: self.serial.clone(),
+                software: concat!("edge-infer ", env!("CARGO_PKG_VERSION")).into(),
+            },
+        }
+    }
+}
+
+impl Default for Export {
+    fn default() -> Self {
+        Self {
+            sticks: ["/media/*", "/media/*/*", "/run/media/*/*"].map(String::from).into(),
+            formats: vec![Format::Csv, Format::Json, Format::Pdf],
+            identity: true,
+        }
+    }
+}
+
 impl Default for Camp {
     fn default() -> Self {
         let Rules { retakes, asymmetry } = Rules::default();
-        Self { sites: vec!["Camp".into()], retakes, asymmetry, threshold: None, lock_after_s: 300 }
+        Self {
+            sites: vec!["Camp".into()],
+            retakes,
+            asymmetry,
+            threshold: None,
+            lock_after_s: 300,
+            operating_point: None,
+        }
     }
 }
 
@@ -166,7 +266,7 @@ impl Config {
     }
 
     fn check(&self) -> Result<(), String> {
-        let Camp { sites, retakes, asymmetry, threshold, .. } = &self.camp;
+        let Camp { sites, retakes, asymmetry, threshold, operating_point, .. } = &self.camp;
         if sites.is_empty() || sites.iter().any(|site| site.trim().is_empty()) {
             return Err("camp.sites: at least one, none empty".into());
         }
@@ -182,6 +282,12 @@ impl Config {
         }
         self.device().map_err(|error| format!("display.device: {error}"))?;
         self.turn().map_err(|error| format!("display.turn: {error}"))?;
+        if let Some(choice) = operating_point {
+            if threshold.is_some() {
+                return Err("camp.threshold and camp.operating_point: one of both".into());
+            }
+            choice.wanted().map_err(|what| format!("camp.operating_point: {what}"))?;
+        }
         let Display { width, height, pixel_mm, .. } = self.display;
         if !(320..=4096).contains(&width) || !(320..=4096).contains(&height) {
             return Err(format!(
@@ -191,6 +297,7 @@ impl Config {
         if !(0.02..=1.0).contains(&pixel_mm) {
             return Err(format!("display.pixel_mm: {pixel_mm} is not from 0.02 to 1"));
         }
+        self.device.check()?;
         self.intake.check()?;
         self.outbox.check()?;
         self.language().map(|_| ())
@@ -243,7 +350,8 @@ impl Config {
     pub fn setup(&self, operators: Vec<String>) -> Setup {
         let Camp { sites, lock_after_s, .. } = &self.camp;
         let (rules, lock_after_s) = (self.rules(), *lock_after_s);
-        Setup { sites: sites.clone(), operators, rules, lock_after_s }
+        let shutter = self.intake.rpicam.is_some();
+        Setup { sites: sites.clone(), operators, rules, lock_after_s, shutter }
     }
 
     /// By what a visit is decided.

@@ -21,7 +21,7 @@ use glaucoma_kiosk::stage::Stage;
 use glaucoma_records::journal::Journal;
 
 use super::config::Config;
-use super::device::Device;
+use super::device::{Device, Ways};
 use super::intakes::Intakes;
 use super::local_time;
 use super::outbox::{Outbox, OutboxError};
@@ -82,11 +82,12 @@ pub fn run<P: Presenter>(
     let (requests, asked) = channel();
     let (woken, wake) = channel();
     let photographs = Photographs::default();
-    let outbox = Outbox::new(journal, &config.outbox)?;
+    let outbox = Outbox::new(journal, &config.outbox, config.device.programme())?;
     let (intakes, incoming) = Intakes::start(&config.intake)?;
     let pulse = Pulse::new();
     let screen = pulse.member("screen", SCREEN);
-    let device = Device::new(bundle, journal, config, &photographs, woken);
+    let ways = Ways { outbox: woken, shutter: intakes.shutter() };
+    let device = Device::new(bundle, journal, config, &photographs, ways);
     stage.handle(Event::Status(device.status()));
     std::thread::scope(|scope| {
         // Dropped with the channels at the end of this block, upon which every thread ends.

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use glaucoma_common::photo::Limits;
 use glaucoma_common::reading::Laterality;
+use glaucoma_exchange::intake::Hints;
 use glaucoma_kiosk::display::{DisplayError, write_png};
 use glaucoma_kiosk::event_loop::{Message, Request};
 use glaucoma_kiosk::model::{Arrival, Check, Command, Event, Status};
@@ -19,14 +20,15 @@ use glaucoma_records::ids::{Ids, RandomError, RandomIds};
 use glaucoma_records::journal::{Journal, JournalError};
 use glaucoma_records::visit::{EyeExam, Finding, ModelName, Person, Uid, Visit};
 
-use super::config::Config;
+use super::config::{Config, Export};
 use super::finding::{finding, picture, reading};
 use super::local_time;
 use super::photographs::{Photograph, Photographs};
-use super::records::{RecordsError, export};
 use crate::board::{Power, Storage};
 use crate::bundle::Bundle;
 use crate::exam::examine;
+use crate::reports::stick::{self, StickError};
+use crate::reports::{self, ReportsError, What};
 
 /// The device.
 pub struct Device<'a> {
@@ -34,8 +36,7 @@ pub struct Device<'a> {
     journal: &'a Journal,
     config: &'a Config,
     photographs: &'a Photographs,
-    /// Wakes the outbox.
-    outbox: Sender<()>,
+    ways: Ways,
     limits: Limits,
     clock: SystemClock,
     ids: RandomIds,
@@ -44,6 +45,14 @@ pub struct Device<'a> {
     visit: Option<Visit>,
     /// An exam whose eye is in doubt, with its photograph: recorded when the operator has said.
     in_doubt: Option<(EyeExam, Photograph)>,
+}
+
+/// How the device reaches its other threads.
+pub struct Ways {
+    /// Wakes the outbox.
+    pub outbox: Sender<()>,
+    /// Releases the camera, where one waits for that.
+    pub shutter: Option<Sender<Hints>>,
 }
 
 /// Something that the kiosk asked for and that failed; told on standard error and by an event.
@@ -56,7 +65,9 @@ enum Failed {
     #[error(transparent)]
     Slip(#[from] DisplayError),
     #[error(transparent)]
-    Records(#[from] RecordsError),
+    Reports(#[from] ReportsError),
+    #[error(transparent)]
+    Stick(#[from] StickError),
     #[error("no visit is open")]
     NoVisit,
 }
@@ -71,14 +82,14 @@ impl<'a> Device<'a> {
         journal: &'a Journal,
         config: &'a Config,
         photographs: &'a Photographs,
-        outbox: Sender<()>,
+        ways: Ways,
     ) -> Self {
         Self {
             bundle,
             journal,
             config,
             photographs,
-            outbox,
+            ways,
             limits: Limits::default(),
             clock: SystemClock,
             ids: RandomIds,
@@ -239,10 +250,21 @@ impl<'a> Device<'a> {
         Ok(vec![Event::PrintDone])
     }
 
-    /// All visits as CSV and JSON in the output folder.
-    fn export(&self) -> Answer {
-        let folder = &self.config.journal.output;
-        let count = export(&self.journal.reader()?, folder, Identity::Kept)?;
+    /// All visits of today to the stick that is in.
+    fn export(&self, language: Language) -> Answer {
+        let Export { sticks, formats, identity } = &self.config.export;
+        let stick = stick::stick(Path::new(stick::MOUNTS), sticks, &self.config.intake.folders)?;
+        let what = What {
+            formats,
+            identity: if *identity { Identity::Kept } else { Identity::Removed },
+            vouched: false,
+            period: local_time::today(),
+            language,
+            bundle: Some(self.bundle),
+            programme: &self.config.device.programme(),
+        };
+        let reader = self.journal.reader()?;
+        let count = reports::export_day(&reader, &stick, self.clock.now(), &what)?;
         Ok(vec![Event::ExportDone(count)])
     }
 
@@ -253,9 +275,17 @@ impl<'a> Device<'a> {
         Ok(vec![Event::Delivered { waiting: self.waiting()? }])
     }
 
+    /// The photograph comes in like any other, as that of this eye and person.
+    fn release(&self, eye: Laterality, person: String) -> Vec<Event> {
+        let hints = Hints { laterality: Some(eye), person_id: Some(person), ..Hints::default() };
+        let released =
+            self.ways.shutter.as_ref().is_some_and(|shutter| shutter.send(hints).is_ok());
+        if released { Vec::new() } else { vec![Event::CameraOffline] }
+    }
+
     fn wake_outbox(&self) {
         // One that has ended is missed by the watchdog, not here.
-        let _ = self.outbox.send(());
+        let _ = self.ways.outbox.send(());
     }
 
     /// Does what the kiosk asks, or says what failed.
@@ -266,6 +296,7 @@ impl<'a> Device<'a> {
             Command::RegisterPerson { person, site, operator } => {
                 self.begin(person, site, operator)
             }
+            Command::TakePhotograph { eye, person } => Ok(self.release(eye, person)),
             Command::BeginExam { photograph, eye, attempt } => {
                 self.examine(photograph, eye, attempt)
             }
@@ -276,7 +307,7 @@ impl<'a> Device<'a> {
             }
             Command::SaveVisit(visit) => self.save(&visit),
             Command::PrintSlip { visit, language } => self.print(&visit, language),
-            Command::ExportUsb => self.export(),
+            Command::ExportUsb { language } => self.export(language),
             Command::Sync => self.sync(),
             Command::Lock => Ok(self.journal.lock().map(|()| Vec::new())?),
         }
@@ -342,8 +373,9 @@ fn failure(command: &Command) -> Option<Event> {
         Command::SaveVisit(visit) => Some(Event::SaveFailed(visit.uid.clone())),
         Command::PrintSlip { .. } => Some(Event::PrintFailed),
         Command::RegisterPerson { .. } => Some(Event::VisitNotBegun),
-        Command::ExportUsb => Some(Event::ExportFailed),
+        Command::ExportUsb { .. } => Some(Event::ExportFailed),
         Command::MakeNumber
+        | Command::TakePhotograph { .. }
         | Command::EyeConfirmed { .. }
         | Command::LeaveOut { .. }
         | Command::Sync

@@ -3,12 +3,14 @@
 use std::sync::Arc;
 
 use glaucoma_common::preprocess::{NativePoint, reduce};
+use glaucoma_common::quality::Reason;
 use glaucoma_common::reading::Reading;
 use glaucoma_kiosk::picture::EyePicture;
 use glaucoma_records::visit::Finding;
+use image::RgbImage;
 
-use crate::exam::{ExamResult, Outcome, Refusal};
-use crate::quality::Reason;
+use crate::exam::{ExamResult, Grading, Outcome, Refusal};
+use crate::screen::outline::rounded;
 
 /// Pixels of the longer side of a picture that is kept to be shown and enlarged.
 const LONGEST_SIDE: u32 = 1600;
@@ -21,7 +23,7 @@ pub fn finding(exam: &ExamResult, threshold: Option<f64>) -> Option<Finding> {
             probability: grading.risk.probability,
             threshold: threshold.unwrap_or(grading.threshold),
             vcdr: grading.vcdr,
-            vcdr_interval: None,
+            vcdr_interval: interval(grading),
         }),
         Outcome::Ungradable { reasons, .. } => Some(Finding::Retake { reasons: codes(reasons) }),
         Outcome::Refused(Refusal::NotFundus(reason)) => {
@@ -29,6 +31,13 @@ pub fn finding(exam: &ExamResult, threshold: Option<f64>) -> Option<Finding> {
         }
         Outcome::Refused(_) => None,
     }
+}
+
+/// The ratio's interval, where real eyes were measured for it: neither a screen nor a record has room to say
+/// that only synthetic pictures were.
+fn interval(grading: &Grading) -> Option<(f64, f64)> {
+    let interval = grading.vcdr_interval.filter(|interval| !interval.phantoms_only)?;
+    Some((interval.low, interval.high))
 }
 
 fn codes(reasons: &[Reason]) -> Vec<String> {
@@ -46,16 +55,21 @@ pub fn reading(exam: &ExamResult) -> Option<&Reading> {
 
 /// The photograph with its outlines, made smaller where a screen could not show more.
 pub fn picture(exam: &ExamResult) -> Option<EyePicture> {
-    let pixels = &exam.photo.as_ref()?.pixels;
-    let small = reduce(pixels, LONGEST_SIDE).ok()?;
-    let scale = f64::from(small.width()) / f64::from(pixels.width());
     // Only a graded photograph's outlines may be believed.
     let reading = match &exam.outcome {
-        Outcome::Graded(grading) => Some(&grading.reading),
+        Outcome::Graded(grading) => Some(&*grading.reading),
         Outcome::Ungradable { .. } | Outcome::Refused(_) => None,
     };
+    shown(&exam.photo.as_ref()?.pixels, reading)
+}
+
+/// `pixels` as they are shown, with the outlines of `reading`, if any; `None` where there are no pixels.
+pub fn shown(pixels: &RgbImage, reading: Option<&Reading>) -> Option<EyePicture> {
+    let small = reduce(pixels, LONGEST_SIDE).ok()?;
+    let scale = f64::from(small.width()) / f64::from(pixels.width());
     let at = |point: NativePoint| ((point.x * scale) as f32, (point.y * scale) as f32);
-    let outline = |points: &[NativePoint]| points.iter().map(|point| at(*point)).collect();
+    let outline =
+        |points: &[NativePoint]| rounded(points, 1.0 / scale).into_iter().map(at).collect();
     let region = |pick: fn(&Reading) -> Option<&glaucoma_common::reading::Region>| {
         let region = reading.and_then(|reading| pick(reading));
         region.map_or_else(Vec::new, |region| outline(&region.outline))

@@ -3,12 +3,15 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, SyncSender};
+use std::sync::mpsc::{Receiver, Sender, SyncSender, channel};
 use std::time::{Duration, Instant};
 
 use glaucoma_exchange::intake::folder::Folder;
+use glaucoma_exchange::intake::rpicam::Rpicam;
 use glaucoma_exchange::intake::scp::Scp;
-use glaucoma_exchange::intake::{self, Inbox, Incoming, IntakeError, Running, Status};
+use glaucoma_exchange::intake::{
+    self, Hints, Inbox, Incoming, Intake, IntakeError, Running, Status,
+};
 use serde::{Deserialize, Serialize};
 
 /// How many photographs wait between the intakes and whoever takes them.
@@ -27,6 +30,27 @@ pub struct IntakeConfig {
     /// A camera or its program that sends by DICOM.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dicom: Option<DicomIntake>,
+    /// A Raspberry Pi's own camera, which the kiosk releases.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rpicam: Option<RpicamIntake>,
+}
+
+/// A Raspberry Pi's own camera, by its system's program.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RpicamIntake {
+    /// The program.
+    pub program: PathBuf,
+    /// What it is told besides: focus, exposure, light.
+    pub arguments: Vec<String>,
+    /// Seconds for one photograph.
+    pub time_s: u64,
+}
+
+impl Default for RpicamIntake {
+    fn default() -> Self {
+        Self { program: "rpicam-still".into(), arguments: Vec::new(), time_s: 10 }
+    }
 }
 
 /// The DICOM receiver.
@@ -48,6 +72,7 @@ impl Default for IntakeConfig {
             folders: Vec::new(),
             offline_after_s: 60,
             dicom: None,
+            rpicam: None,
         }
     }
 }
@@ -70,12 +95,6 @@ impl IntakeConfig {
         }
         let titles = dicom.allowed.iter().chain([&dicom.ae_title]);
         check_titles("intake.dicom", titles)
-    }
-
-    /// Whether a photograph can come in at all, other than by a script.
-    #[must_use]
-    pub fn any(&self) -> bool {
-        !self.folders.is_empty() || self.dicom.is_some()
     }
 }
 
@@ -100,6 +119,8 @@ pub struct Intakes {
     running: Vec<Running>,
     inbox: Arc<Inbox>,
     sender: SyncSender<Incoming>,
+    offline_after: Duration,
+    shutter: Option<Sender<Hints>>,
 }
 
 impl Intakes {
@@ -111,27 +132,39 @@ impl Intakes {
         let inbox = Arc::new(Inbox::open(&config.inbox)?);
         let (sender, receiver) = intake::channel(CHANNEL);
         let offline_after = Duration::from_secs(config.offline_after_s);
-        let mut intakes = Self { running: Vec::new(), inbox, sender };
+        let mut intakes = Self { running: Vec::new(), inbox, sender, offline_after, shutter: None };
         for folder in &config.folders {
-            let card = Folder::new(folder.clone());
-            intakes.running.push(intake::start(
-                card,
-                intakes.sender.clone(),
-                Arc::clone(&intakes.inbox),
-                offline_after,
-            )?);
+            intakes.add(Folder::new(folder.clone()))?;
         }
         if let Some(DicomIntake { address, ae_title, allowed }) = &config.dicom {
             let allowed: Vec<&str> = allowed.iter().map(String::as_str).collect();
-            let scp = Scp::bind(*address, ae_title, &allowed)?;
-            intakes.running.push(intake::start(
-                scp,
-                intakes.sender.clone(),
-                Arc::clone(&intakes.inbox),
-                offline_after,
-            )?);
+            intakes.add(Scp::bind(*address, ae_title, &allowed)?)?;
+        }
+        if let Some(RpicamIntake { program, arguments, time_s }) = config.rpicam.clone() {
+            let (release, shutter) = channel();
+            intakes.shutter = Some(release);
+            intakes.add(Rpicam {
+                program,
+                arguments,
+                folder: std::env::temp_dir(),
+                shutter,
+                time: Duration::from_secs(time_s),
+                ask_every: offline_after / 2,
+            })?;
         }
         Ok((intakes, receiver))
+    }
+
+    fn add(&mut self, intake: impl Intake) -> Result<(), IntakeError> {
+        let (sender, inbox) = (self.sender.clone(), Arc::clone(&self.inbox));
+        self.running.push(intake::start(intake, sender, inbox, self.offline_after)?);
+        Ok(())
+    }
+
+    /// What releases the camera, where one waits for that.
+    #[must_use]
+    pub fn shutter(&self) -> Option<Sender<Hints>> {
+        self.shutter.clone()
     }
 
     /// What hands out what a former run left behind, and waits for room: for a thread of its own.

@@ -6,9 +6,9 @@ pub mod device;
 pub mod finding;
 pub mod intakes;
 pub mod local_time;
+pub mod operating_point;
 pub mod outbox;
 pub mod photographs;
-pub mod records;
 
 pub use config::{Config, ConfigError};
 pub use device::Device;

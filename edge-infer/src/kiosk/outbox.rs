@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use glaucoma_exchange::dicom::{self, DicomError, Station, Subject};
+use glaucoma_exchange::dicom::{self, DicomError, Subject};
 use glaucoma_exchange::fhir::{self, FhirError, Programme};
+use glaucoma_exchange::identity::Identity;
 use glaucoma_exchange::outbox::fhir::Fhir;
 use glaucoma_exchange::outbox::scu::Scu;
 use glaucoma_exchange::outbox::stow::Stow;
@@ -25,20 +26,10 @@ const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// Between two looks for photographs that may be deleted.
 const RETIRE_EVERY: Duration = Duration::from_secs(3600);
 
-/// Who takes photographs and results, and under which names they know this device.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+/// Who takes photographs and results.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct OutboxConfig {
-    /// The device's serial number, unique in the programme.
-    pub serial: String,
-    /// Who made the camera; may be empty.
-    pub camera_manufacturer: String,
-    /// The camera's model; may be empty.
-    pub camera_model: String,
-    /// The URI under which persons' numbers are known.
-    pub person_system: String,
-    /// The URI under which devices' serial numbers are known.
-    pub device_system: String,
     /// Days after which a photograph is deleted here, once it was delivered with its visit; left out: never.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub delete_after_days: Option<u32>,
@@ -79,36 +70,12 @@ pub struct Archive {
     pub called: String,
 }
 
-impl Default for OutboxConfig {
-    fn default() -> Self {
-        Self {
-            serial: "1".into(),
-            camera_manufacturer: String::new(),
-            camera_model: String::new(),
-            person_system: "urn:ietf:rfc:3986".into(),
-            device_system: "urn:ietf:rfc:3986".into(),
-            delete_after_days: None,
-            dicomweb: None,
-            dicom: None,
-            fhir: None,
-        }
-    }
-}
-
 impl OutboxConfig {
     /// Says by its key what cannot be.
     ///
     /// # Errors
     /// The first such thing.
     pub fn check(&self) -> Result<(), String> {
-        let named = [
-            ("serial", &self.serial),
-            ("person_system", &self.person_system),
-            ("device_system", &self.device_system),
-        ];
-        if let Some((key, _)) = named.into_iter().find(|(_, text)| text.trim().is_empty()) {
-            return Err(format!("outbox.{key}: must not be empty"));
-        }
         if self.dicomweb.is_some() && self.dicom.is_some() {
             return Err("outbox.dicom: the archive is reached by DICOMweb already".into());
         }
@@ -123,25 +90,6 @@ impl OutboxConfig {
         let kinds =
             [(images, DeliveryKind::DicomImage), (self.fhir.is_some(), DeliveryKind::FhirBundle)];
         kinds.into_iter().filter_map(|(wanted, kind)| wanted.then_some(kind)).collect()
-    }
-
-    fn programme(&self) -> Programme {
-        Programme {
-            person_system: self.person_system.clone(),
-            device_system: self.device_system.clone(),
-            station: self.station(),
-        }
-    }
-
-    /// Camera and device, as DICOM and FHIR name them.
-    #[must_use]
-    pub fn station(&self) -> Station {
-        Station {
-            manufacturer: self.camera_manufacturer.clone(),
-            model: self.camera_model.clone(),
-            serial: self.serial.clone(),
-            software: concat!("edge-infer ", env!("CARGO_PKG_VERSION")).into(),
-        }
     }
 }
 
@@ -188,7 +136,11 @@ impl<'a> Outbox<'a> {
     ///
     /// # Errors
     /// [`OutboxError`].
-    pub fn new(journal: &'a Journal, config: &OutboxConfig) -> Result<Self, OutboxError> {
+    pub fn new(
+        journal: &'a Journal,
+        config: &OutboxConfig,
+        programme: Programme,
+    ) -> Result<Self, OutboxError> {
         let mut images: Option<Box<dyn Deliver>> = None;
         if let Some(server) = &config.dicomweb {
             images = Some(Box::new(Stow(server.endpoint()?)));
@@ -199,7 +151,7 @@ impl<'a> Outbox<'a> {
         if let Some(server) = &config.fhir {
             results = Some(Box::new(Fhir(server.endpoint()?)));
         }
-        let (programme, delete_after_days) = (config.programme(), config.delete_after_days);
+        let delete_after_days = config.delete_after_days;
         Ok(Self { journal, images, results, programme, delete_after_days })
     }
 
@@ -280,7 +232,7 @@ impl<'a> Outbox<'a> {
         match delivery.kind {
             DeliveryKind::FhirBundle => {
                 let visit = reader.visit(&delivery.id)?.visit;
-                Ok(serde_json::to_vec(&fhir::bundle(&visit, &self.programme)?)?)
+                Ok(serde_json::to_vec(&fhir::bundle(&visit, &self.programme, Identity::Own)?)?)
             }
             DeliveryKind::DicomImage => {
                 let visit = reader.visit_of(&delivery.id)?.visit;
@@ -290,7 +242,7 @@ impl<'a> Outbox<'a> {
                     visit: &visit,
                     exam,
                     station: &self.programme.station,
-                    identity: dicom::Identity::Own,
+                    identity: Identity::Own,
                     burned_in: exam.burned_in,
                 };
                 Ok(dicom::photograph(&subject, &reader.photograph(&exam.uid)?)?.bytes)

@@ -2,13 +2,13 @@
 //! `null`. Documented in `edge-infer/README.md`.
 
 use glaucoma_common::preprocess::NativePoint;
+use glaucoma_common::quality::Reason;
 use glaucoma_common::reading::{Laterality, Reading, Region};
 use glaucoma_common::risk::Risk;
 use serde::{Deserialize, Serialize};
 
 use crate::bundle::Bundle;
-use crate::exam::{ExamResult, Outcome, Refusal, Timing};
-use crate::quality::Reason;
+use crate::exam::{ExamResult, Outcome, Refusal, Timing, VcdrInterval};
 
 /// The program that makes the records, with its version.
 pub const PROGRAM: &str = concat!(env!("CARGO_PKG_NAME"), " ", env!("CARGO_PKG_VERSION"));
@@ -26,6 +26,8 @@ pub struct Record<'a> {
     pub risk: Option<Risk>,
     /// Vertical cup-to-disc ratio; only when graded.
     pub vcdr: Option<f64>,
+    /// Where the true ratio lies; only when graded by a model that knows how far it may be off.
+    pub vcdr_interval: Option<VcdrInterval>,
     /// The optic disc, where found.
     pub disc: Option<RegionRecord>,
     /// The optic cup, where found.
@@ -125,6 +127,7 @@ impl<'a> Record<'a> {
             status: Status::Error,
             risk: None,
             vcdr: None,
+            vcdr_interval: None,
             disc: None,
             cup: None,
             fovea: None,
@@ -139,6 +142,7 @@ impl<'a> Record<'a> {
                 status: Status::Graded,
                 risk: Some(grading.risk),
                 vcdr: Some(grading.vcdr),
+                vcdr_interval: grading.vcdr_interval,
                 quality: QualityRecord { verdict: Verdict::Gradable, reasons: Vec::new() },
                 ..empty.with_positions(&grading.reading)
             },

@@ -4,10 +4,10 @@ use std::fmt::Write;
 
 use glaucoma_common::manifest::Manifest;
 use glaucoma_common::preprocess::NativePoint;
+use glaucoma_common::quality::Reason;
 use glaucoma_common::reading::{Reading, Region};
 
-use crate::exam::{ExamResult, Grading, Outcome, RiskBand, Timing};
-use crate::quality::Reason;
+use crate::exam::{ExamResult, Grading, Outcome, RiskBand, Timing, VcdrInterval};
 
 /// Describes the exam of the photograph `file`; empty for a refused one, whose message goes where
 /// errors go.
@@ -63,7 +63,8 @@ impl Lines {
                 risk.probability, risk.classifier, risk.vcdr_model, grading.threshold
             ),
         );
-        self.row("vCDR", &format!("{:.2}", grading.vcdr));
+        let interval = grading.vcdr_interval.map_or_else(String::new, interval);
+        self.row("vCDR", &format!("{:.2}{interval}", grading.vcdr));
         self.positions(&grading.reading);
         self.row("image quality", "gradable");
     }
@@ -86,6 +87,11 @@ impl Lines {
         let eye = reading.laterality.map_or("unknown".to_string(), |eye| eye.to_string());
         self.row("eye", &eye);
     }
+}
+
+fn interval(VcdrInterval { low, high, share, phantoms_only }: VcdrInterval) -> String {
+    let eyes = if phantoms_only { "synthetic eyes, no real ones" } else { "the eyes measured" };
+    format!("  ({low:.2} to {high:.2} for {:.0} % of {eyes})", 100.0 * share)
 }
 
 fn region(region: &Region) -> String {

@@ -5,8 +5,8 @@ use embedded_graphics::prelude::*;
 use embedded_graphics::primitives::{PrimitiveStyle, Rectangle, RoundedRectangle, Triangle};
 use image::{Rgb, RgbImage};
 
+use super::PALETTE;
 use super::smooth::{FINENESS, Layer};
-use super::theme;
 
 /// Draws the bar as a picture of `width` x `height` pixels on an even `background`: filled in
 /// `color` up to `value`, with a notch at `threshold` (both 0 to 1).
@@ -32,7 +32,7 @@ pub fn gauge(
             RoundedRectangle::with_equal_corners(area, Size::new_equal(bar_height / 2))
                 .into_styled(PrimitiveStyle::with_fill(color))
         };
-        bar(wide, theme::LINE).draw(&mut layer)?;
+        bar(wide, PALETTE.line).draw(&mut layer)?;
         // At least a round dot, so that a probability of 0 shows as one.
         bar((along(value) as u32).max(bar_height), color).draw(&mut layer)?;
         let notch = along(threshold);
@@ -41,7 +41,7 @@ pub fn gauge(
             Point::new(notch - half, top),
             Point::new(notch + half, high as i32),
         )
-        .into_styled(PrimitiveStyle::with_fill(theme::TEXT))
+        .into_styled(PrimitiveStyle::with_fill(PALETTE.page.ink))
         .draw(&mut layer)?;
         let arm = (high / 4) as i32;
         Triangle::new(
@@ -49,7 +49,7 @@ pub fn gauge(
             Point::new(notch + arm, top - arm - half),
             Point::new(notch, top - half),
         )
-        .into_styled(PrimitiveStyle::with_fill(theme::TEXT))
+        .into_styled(PrimitiveStyle::with_fill(PALETTE.page.ink))
         .draw(&mut layer)
     })();
     layer.over(&mut picture);

@@ -6,20 +6,22 @@
 //! upright too.
 
 mod gauge;
-mod icon;
+pub mod outline;
 mod panel;
 mod picture;
 mod smooth;
 mod text;
-mod theme;
 
 use embedded_graphics::pixelcolor::Rgb888;
 use embedded_graphics::prelude::*;
 use embedded_graphics::primitives::Rectangle;
+use glaucoma_kiosk::text::Typesetter;
+use glaucoma_kiosk::theme::{Palette, Theme};
 
 use crate::exam::ExamResult;
 
-pub use text::has_every_glyph;
+/// Light on dark: photographs of the eye are dark, and looked at in dark rooms.
+const PALETTE: &Palette = Theme::Dark.palette();
 
 /// Everything the result view shows.
 #[derive(Debug, Clone, Copy)]
@@ -70,13 +72,17 @@ impl Layout {
 ///
 /// # Errors
 /// The target's own.
-pub fn draw_result<D>(view: &ResultView<'_>, target: &mut D) -> Result<(), D::Error>
+pub fn draw_result<D>(
+    view: &ResultView<'_>,
+    setter: &Typesetter,
+    target: &mut D,
+) -> Result<(), D::Error>
 where
     D: DrawTarget<Color = Rgb888>,
 {
     let area = target.bounding_box();
-    target.fill_solid(&area, theme::GROUND)?;
+    target.fill_solid(&area, PALETTE.page.ground)?;
     let layout = Layout::new(area.size);
     picture::draw(view.exam, layout.picture, layout.unit, target)?;
-    panel::draw(view, layout.panel, layout.unit, target)
+    panel::draw(view, setter, layout.panel, layout.unit, target)
 }

@@ -3,17 +3,19 @@
 use embedded_graphics::pixelcolor::Rgb888;
 use embedded_graphics::prelude::*;
 use embedded_graphics::primitives::{PrimitiveStyle, Rectangle, RoundedRectangle};
+use glaucoma_common::quality::Reason;
 use glaucoma_common::reading::{Laterality, Reading};
+use glaucoma_kiosk::sign::{self, Sign};
+use glaucoma_kiosk::text::Typesetter;
+use glaucoma_kiosk::theme::{self, Paint};
 use image::{Rgb, RgbImage};
 
 use super::gauge::gauge;
-use super::icon::{self, Sign};
 use super::picture::{disc_close_up, draw_cross, draw_line, fine_pixels};
 use super::smooth::{FINENESS, Layer, draw_picture};
-use super::text::{TextStyle, Weight};
-use super::{ResultView, theme};
+use super::text::TextStyle;
+use super::{PALETTE, ResultView};
 use crate::exam::{Grading, Outcome, Refusal, RiskBand};
-use crate::quality::Reason;
 
 /// Letters smaller than this cannot be read on the boards' screens (pixels of the em square).
 const SMALLEST_TEXT: f32 = 11.0;
@@ -21,6 +23,7 @@ const SMALLEST_TEXT: f32 = 11.0;
 /// Draws the panel into `area`.
 pub fn draw<D>(
     view: &ResultView<'_>,
+    setter: &Typesetter,
     area: Rectangle,
     unit: f32,
     target: &mut D,
@@ -35,6 +38,7 @@ where
         top: area.top_left.y + margin,
         bottom: area.top_left.y + area.size.height as i32 - margin,
         unit,
+        setter,
         target,
     };
     flow.footer(view)?;
@@ -62,8 +66,7 @@ struct Verdict {
     sign: Sign,
     title: &'static str,
     detail: &'static str,
-    color: Rgb888,
-    ink: Rgb888,
+    paint: Paint,
 }
 
 impl Verdict {
@@ -71,15 +74,13 @@ impl Verdict {
         sign: Sign::Again,
         title: "Cannot be graded",
         detail: "This is not a low-risk result.",
-        color: theme::UNGRADABLE,
-        ink: theme::INK,
+        paint: PALETTE.retake,
     };
     const REFUSED: Self = Self {
         sign: Sign::Stop,
         title: "Not examined",
         detail: "There is no result for this file.",
-        color: theme::REFUSED,
-        ink: theme::TEXT,
+        paint: PALETTE.button,
     };
 
     fn of_band(band: RiskBand) -> Self {
@@ -88,15 +89,13 @@ impl Verdict {
                 sign: Sign::Warning,
                 title: "Glaucoma suspected",
                 detail: "Refer for an eye examination.",
-                color: theme::SUSPECTED,
-                ink: theme::TEXT,
+                paint: PALETTE.suspected,
             },
             RiskBand::NotSuspected => Self {
                 sign: Sign::Tick,
                 title: "Glaucoma not suspected",
                 detail: "Below the referral threshold.",
-                color: theme::NOT_SUSPECTED,
-                ink: theme::TEXT,
+                paint: PALETTE.not_suspected,
             },
         }
     }
@@ -109,10 +108,11 @@ struct Flow<'a, D> {
     top: i32,
     bottom: i32,
     unit: f32,
+    setter: &'a Typesetter,
     target: &'a mut D,
 }
 
-impl<D: DrawTarget<Color = Rgb888>> Flow<'_, D> {
+impl<'a, D: DrawTarget<Color = Rgb888>> Flow<'a, D> {
     fn px(&self, units: f32) -> i32 {
         (units * self.unit).round() as i32
     }
@@ -121,16 +121,20 @@ impl<D: DrawTarget<Color = Rgb888>> Flow<'_, D> {
         self.right - self.left
     }
 
-    fn style(&self, units: f32, weight: Weight, color: Rgb888, background: Rgb888) -> TextStyle {
-        TextStyle { size: (units * self.unit).max(SMALLEST_TEXT), weight, color, background }
+    fn style(&self, units: f32, bold: bool, paint: Paint) -> TextStyle<'a> {
+        TextStyle { setter: self.setter, size: (units * self.unit).max(SMALLEST_TEXT), bold, paint }
     }
 
-    fn bold(&self, units: f32) -> TextStyle {
-        self.style(units, Weight::Bold, theme::TEXT, theme::GROUND)
+    fn bold(&self, units: f32) -> TextStyle<'a> {
+        self.style(units, true, PALETTE.page)
     }
 
-    fn plain(&self, units: f32, color: Rgb888) -> TextStyle {
-        self.style(units, Weight::Regular, color, theme::GROUND)
+    fn plain(&self, units: f32) -> TextStyle<'a> {
+        self.style(units, false, PALETTE.page)
+    }
+
+    fn muted(&self, units: f32) -> TextStyle<'a> {
+        self.style(units, false, Paint { ink: PALETTE.muted, ..PALETTE.page })
     }
 
     fn gap(&mut self, units: f32) {
@@ -145,8 +149,8 @@ impl<D: DrawTarget<Color = Rgb888>> Flow<'_, D> {
     fn verdict(&mut self, verdict: &Verdict) -> Result<(), D::Error> {
         let pad = self.px(12.0);
         let side = self.px(44.0);
-        let title = self.style(21.0, Weight::Bold, verdict.ink, verdict.color);
-        let detail = self.style(13.0, Weight::Regular, verdict.ink, verdict.color);
+        let title = self.style(21.0, true, verdict.paint);
+        let detail = self.style(13.0, false, verdict.paint);
         let text_left = self.left + pad + side + pad;
         let text_width = self.right - pad - text_left;
         let titles = title.wrap(verdict.title, text_width);
@@ -159,11 +163,11 @@ impl<D: DrawTarget<Color = Rgb888>> Flow<'_, D> {
             Size::new(self.width() as u32, height as u32),
         );
         RoundedRectangle::with_equal_corners(area, Size::new_equal(self.px(8.0) as u32))
-            .into_styled(PrimitiveStyle::with_fill(verdict.color))
+            .into_styled(PrimitiveStyle::with_fill(verdict.paint.ground))
             .draw(self.target)?;
-        let sign = icon::sign(verdict.sign, side as u32, verdict.ink, verdict.color);
-        let sign_top = self.top + (height - side) / 2;
-        draw_picture(&sign, Point::new(self.left + pad, sign_top), self.target)?;
+        let corner = Point::new(self.left + pad, self.top + (height - side) / 2);
+        let sign_area = Rectangle::new(corner, Size::new_equal(side as u32));
+        sign::draw(verdict.sign, sign_area, verdict.paint, self.target)?;
         let mut y = self.top + (height - text_height) / 2;
         for (style, lines) in [(title, titles), (detail, details)] {
             for line in lines {
@@ -188,7 +192,7 @@ impl<D: DrawTarget<Color = Rgb888>> Flow<'_, D> {
         let number = self.bold(34.0);
         let text = decimal(grading.risk.probability);
         number.draw(&text, Point::new(self.left, self.top), self.target)?;
-        let label = self.plain(14.0, theme::MUTED);
+        let label = self.muted(14.0);
         let label_left = self.left + number.width(&text) + self.px(12.0);
         let lines = label.wrap("probability of glaucoma", self.right - label_left);
         let mut y = self.top
@@ -200,19 +204,19 @@ impl<D: DrawTarget<Color = Rgb888>> Flow<'_, D> {
         }
         self.top += number.line_height();
         self.gap(2.0);
-        let color = Verdict::of_band(grading.band).color;
+        let color = Verdict::of_band(grading.band).paint.ground;
         let bar = gauge(
             self.width() as u32,
             self.px(22.0) as u32,
             grading.risk.probability,
             grading.threshold,
             color,
-            theme::GROUND,
+            PALETTE.page.ground,
         );
         draw_picture(&bar, Point::new(self.left, self.top), self.target)?;
         self.top += bar.height() as i32;
         self.gap(3.0);
-        let scale = self.plain(11.5, theme::MUTED);
+        let scale = self.muted(11.5);
         scale.draw("0", Point::new(self.left, self.top), self.target)?;
         scale.draw_right("1", self.right, self.top, self.target)?;
         let mark = format!("refer from {}", decimal(grading.threshold));
@@ -240,7 +244,7 @@ impl<D: DrawTarget<Color = Rgb888>> Flow<'_, D> {
 
     /// A label on the left and a value that ends at `right`; left out when there is no room.
     fn row(&mut self, label: &str, value: &str, right: i32) -> Result<(), D::Error> {
-        let name = self.plain(13.0, theme::MUTED);
+        let name = self.muted(13.0);
         let figure = self.bold(14.0);
         let height = figure.line_height();
         if !self.fits(height) {
@@ -259,14 +263,14 @@ impl<D: DrawTarget<Color = Rgb888>> Flow<'_, D> {
             Point::new(self.left, self.top),
             Size::new(self.width() as u32, self.px(1.0).max(1) as u32),
         );
-        self.target.fill_solid(&line, theme::LINE)?;
+        self.target.fill_solid(&line, PALETTE.line)?;
         self.gap(9.0);
         Ok(())
     }
 
     /// Measurements on the left, the disc close up on the right.
     fn findings(&mut self, grading: &Grading, view: &ResultView<'_>) -> Result<(), D::Error> {
-        let legend = self.plain(12.0, theme::MUTED).line_height() + self.px(10.0);
+        let legend = self.muted(12.0).line_height() + self.px(10.0);
         let room = self.bottom - self.top - legend;
         let side = room.min(self.width() * 46 / 100);
         let mut right = self.right;
@@ -303,7 +307,7 @@ impl<D: DrawTarget<Color = Rgb888>> Flow<'_, D> {
     /// Which line is which.
     fn legend(&mut self, reading: &Reading) -> Result<(), D::Error> {
         self.gap(8.0);
-        let label = self.plain(12.0, theme::MUTED);
+        let label = self.muted(12.0);
         if !self.fits(label.line_height()) {
             return Ok(());
         }
@@ -331,7 +335,7 @@ impl<D: DrawTarget<Color = Rgb888>> Flow<'_, D> {
     fn reasons(&mut self, reasons: &[Reason]) -> Result<(), D::Error> {
         for reason in reasons {
             let finding = self.bold(15.0);
-            let advice = self.plain(14.0, theme::MUTED);
+            let advice = self.muted(14.0);
             let findings = finding.wrap(&reason.finding(), self.width());
             let advices = advice.wrap(reason.advice(), self.width());
             let height = finding.line_height() * findings.len() as i32
@@ -347,12 +351,12 @@ impl<D: DrawTarget<Color = Rgb888>> Flow<'_, D> {
     }
 
     fn paragraph(&mut self, text: &str) -> Result<(), D::Error> {
-        let style = self.plain(15.0, theme::TEXT);
+        let style = self.plain(15.0);
         let lines = style.wrap(text, self.width());
         self.lines(&style, &lines)
     }
 
-    fn lines(&mut self, style: &TextStyle, lines: &[String]) -> Result<(), D::Error> {
+    fn lines(&mut self, style: &TextStyle<'_>, lines: &[String]) -> Result<(), D::Error> {
         for line in lines {
             if self.fits(style.line_height()) {
                 style.draw(line, Point::new(self.left, self.top), self.target)?;
@@ -364,7 +368,7 @@ impl<D: DrawTarget<Color = Rgb888>> Flow<'_, D> {
 
     /// File, model and time at the bottom; takes its height off the flow.
     fn footer(&mut self, view: &ResultView<'_>) -> Result<(), D::Error> {
-        let style = self.plain(11.5, theme::MUTED);
+        let style = self.muted(11.5);
         let (name, version) = view.model;
         let size = view.exam.photo.as_ref().map_or(String::new(), |photo| {
             format!(" · {} × {}", photo.pixels.width(), photo.pixels.height())
@@ -399,7 +403,8 @@ impl Mark {
             Self::Disc | Self::Cup => (22.0 * unit).round().max(16.0) as u32,
             Self::Fovea => height,
         };
-        let ground = Rgb([theme::GROUND.r(), theme::GROUND.g(), theme::GROUND.b()]);
+        let ground = PALETTE.page.ground;
+        let ground = Rgb([ground.r(), ground.g(), ground.b()]);
         let mut picture = RgbImage::from_pixel(width, height, ground);
         let mut layer = Layer::new(width, height);
         let fine = fine_pixels(unit);

@@ -11,11 +11,17 @@ use glaucoma_common::preprocess::{
     FieldOfView, NativePoint, Placement, ResizeFilter, prepare_region,
 };
 use glaucoma_common::reading::{Reading, Region};
+use glaucoma_kiosk::sign::{self, Sign};
+use glaucoma_kiosk::theme::{self, Paint};
 use image::RgbImage;
 
+use super::PALETTE;
+use super::outline::rounded;
 use super::smooth::{FINENESS, Layer, draw_picture};
-use super::{icon, theme};
 use crate::exam::{ExamResult, Outcome};
+
+/// Around the photograph: the black of a fundus photograph's own surround.
+const SURROUND: Rgb888 = Rgb888::BLACK;
 
 /// Draws the photograph's field of view into the middle of `area`, or the whole photograph where no
 /// field was found, or a sign that there is none.
@@ -28,7 +34,7 @@ pub fn draw<D>(
 where
     D: DrawTarget<Color = Rgb888>,
 {
-    target.fill_solid(&area, theme::SURROUND)?;
+    target.fill_solid(&area, SURROUND)?;
     let side = area.size.width.min(area.size.height);
     let Some(photo) = &exam.photo else {
         return draw_nothing(area, unit, target);
@@ -183,50 +189,6 @@ fn cell(point: NativePoint, placement: &Placement) -> Point {
     )
 }
 
-/// A closed outline resampled evenly and averaged along itself over about a fiftieth of its
-/// length. `pixel` is the length of one drawn pixel in native pixels, the resampling step.
-fn rounded(outline: &[NativePoint], pixel: f64) -> Vec<NativePoint> {
-    let even = resampled(outline, pixel.max(1e-3));
-    let reach = even.len() / 50;
-    if reach == 0 {
-        return even;
-    }
-    let count = even.len();
-    (0..count)
-        .map(|i| {
-            let (mut x, mut y) = (0.0, 0.0);
-            for k in 0..=2 * reach {
-                let point = even[(i + count + k - reach) % count];
-                x += point.x;
-                y += point.y;
-            }
-            let total = (2 * reach + 1) as f64;
-            NativePoint { x: x / total, y: y / total }
-        })
-        .collect()
-}
-
-/// Points every `step` along a closed outline.
-fn resampled(outline: &[NativePoint], step: f64) -> Vec<NativePoint> {
-    let mut points = Vec::new();
-    let mut travelled = 0.0;
-    let mut next = 0.0;
-    let following = outline.iter().cycle().skip(1);
-    for (from, to) in outline.iter().zip(following) {
-        let length = (to.x - from.x).hypot(to.y - from.y);
-        while next < travelled + length {
-            let share = (next - travelled) / length;
-            points.push(NativePoint {
-                x: from.x + (to.x - from.x) * share,
-                y: from.y + (to.y - from.y) * share,
-            });
-            next += step;
-        }
-        travelled += length;
-    }
-    points
-}
-
 /// Cuts a line into dashes of `long` cells with `gap` cells between them.
 fn dashes(line: &[Point], long: f32, gap: f32) -> Vec<Vec<Point>> {
     let mut dashes = Vec::new();
@@ -257,5 +219,6 @@ where
 {
     let side = (120.0 * unit) as u32;
     let at = area.center() - Point::new(side as i32 / 2, side as i32 / 2);
-    draw_picture(&icon::no_photo(side, theme::SURROUND), at, target)
+    let paint = Paint { ground: SURROUND, ink: PALETTE.muted };
+    sign::draw(Sign::NoPicture, Rectangle::new(at, Size::new_equal(side)), paint, target)
 }

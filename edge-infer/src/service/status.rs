@@ -10,8 +10,8 @@ use serde::Serialize;
 
 use crate::board::{Board, Power, Storage, Temperature, Throttling, temperatures, throttling};
 use crate::bundle::{self, Bundle, BundleError};
-use crate::kiosk::records::always;
 use crate::report::PROGRAM;
+use crate::reports::always;
 
 /// How the device is. Every key is always there; what is not known is `null`.
 #[derive(Debug, Serialize)]

@@ -1,6 +1,8 @@
 //! What several tests share: the stand-in model and a made-up photograph.
 #![allow(dead_code, reason = "each test program uses its own part")]
 
+pub mod camp;
+
 use std::path::{Path, PathBuf};
 
 use image::{Rgb, RgbImage};

@@ -5,6 +5,7 @@ use dicom_core::{DataElement, PrimitiveValue, Tag, VR, dicom_value};
 use dicom_dictionary_std::tags;
 use dicom_object::InMemDicomObject;
 use glaucoma_common::reading::Laterality;
+use glaucoma_records::export::OLDEST;
 use glaucoma_records::visit::{Person, Sex, Uid};
 
 use super::{DicomError, Identity, Subject};
@@ -74,14 +75,14 @@ pub(super) fn common(subject: &Subject, kind: &Kind) -> Result<Set, DicomError> 
         .text(tags::SOP_INSTANCE_UID, VR::UI, &kind.instance.0)
         .text(tags::IMAGE_TYPE, VR::CS, kind.image_type)
         .text(tags::MODALITY, VR::CS, kind.modality)
-        .text(tags::STUDY_INSTANCE_UID, VR::UI, &subject.appears(&visit.uid).0)
+        .text(tags::STUDY_INSTANCE_UID, VR::UI, &subject.identity.appears(&visit.uid).0)
         .text(tags::STUDY_ID, VR::SH, "")
         .text(tags::ACCESSION_NUMBER, VR::SH, "")
         .text(tags::REFERRING_PHYSICIAN_NAME, VR::PN, "")
         .text(
             tags::SERIES_INSTANCE_UID,
             VR::UI,
-            &subject.appears(&derive(&visit.uid, kind.series.0)).0,
+            &subject.identity.appears(&derive(&visit.uid, kind.series.0)).0,
         )
         .text(tags::SERIES_NUMBER, VR::IS, kind.series.1)
         .text(tags::SERIES_DESCRIPTION, VR::LO, kind.description)
@@ -108,8 +109,7 @@ fn patient(set: &mut Set, person: &Person, identity: Identity) -> Result<(), Dic
         Identity::Own => {
             (person.id.as_str(), person.name.as_deref().unwrap_or_default(), person.age_years)
         }
-        // So few are older that their age may name them.
-        Identity::Pseudonym(id) => (id, "", person.age_years.map(|age| age.min(90))),
+        Identity::Pseudonym(id) => (id, "", person.age_years.map(|age| age.min(OLDEST))),
     };
     check("the person's number", id, 64)?;
     // Which part is the family's is not known: all of it goes where the family's goes, and is not cut up.
@@ -149,7 +149,7 @@ fn equipment(set: &mut Set, subject: &Subject) -> Result<(), DicomError> {
         ("the operator", tags::OPERATORS_NAME, VR::PN, &subject.visit.operator, true),
     ] {
         check(what, text, 64)?;
-        if subject.is_own() || !names_someone {
+        if subject.identity.is_own() || !names_someone {
             set.text(tag, vr, text);
         }
     }
@@ -160,7 +160,7 @@ fn equipment(set: &mut Set, subject: &Subject) -> Result<(), DicomError> {
 fn times(set: &mut Set, subject: &Subject) -> Result<(), DicomError> {
     let (mut day, mut time) = day_and_time(&subject.visit.begun_at)?;
     let (mut taken_day, mut taken_time) = day_and_time(&subject.exam.taken_at)?;
-    if !subject.is_own() {
+    if !subject.identity.is_own() {
         for day in [&mut day, &mut taken_day] {
             day.replace_range(4.., "0101");
         }

@@ -12,8 +12,7 @@ use dicom_object::{DefaultDicomObject, FileMetaTableBuilder, InMemDicomObject};
 use glaucoma_common::photo::PhotoError;
 use glaucoma_records::visit::{EyeExam, Uid, Visit};
 
-use crate::identity::derive;
-
+pub use crate::identity::Identity;
 pub use photograph::photograph;
 pub use result::result;
 
@@ -31,17 +30,6 @@ pub struct Station {
     pub serial: String,
     /// This program's name and version.
     pub software: String,
-}
-
-/// Under which name a person appears.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Identity<'a> {
-    /// The person's own: for the clinic's servers.
-    Own,
-    /// De-identified: this in place of the number, no name, site, operator, exact times nor serial number, other
-    /// UIDs, ages above 89 as 90, no metadata inside the JPEG. The programme keeps the list of pseudonyms;
-    /// they must not follow from the person's number. The pixels are as they are.
-    Pseudonym(&'a str),
 }
 
 /// What an object is made of.
@@ -118,19 +106,6 @@ pub struct DicomFile {
 }
 
 impl Subject<'_> {
-    /// The UID under which `uid` appears: another under a pseudonym, so that the two cannot be joined
-    /// by anyone who does not know both.
-    fn appears(&self, uid: &Uid) -> Uid {
-        match self.identity {
-            Identity::Own => uid.clone(),
-            Identity::Pseudonym(pseudonym) => derive(uid, &format!("as {pseudonym}")),
-        }
-    }
-
-    fn is_own(&self) -> bool {
-        self.identity == Identity::Own
-    }
-
     /// The exam's number in the visit, from 1.
     fn number(&self) -> Result<usize, DicomError> {
         let at = self.visit.exams.iter().position(|exam| exam.uid == self.exam.uid);

@@ -24,10 +24,10 @@ pub fn photograph(subject: &Subject, bytes: &[u8]) -> Result<DicomFile, DicomErr
         let expected = subject.exam.photograph_sha256.clone();
         return Err(DicomError::OtherPhotograph { found: photo.sha256, expected });
     }
-    if !subject.is_own() && subject.burned_in != Some(false) {
+    if !subject.identity.is_own() && subject.burned_in != Some(false) {
         return Err(DicomError::BurnedIn);
     }
-    let instance = subject.appears(&subject.exam.uid);
+    let instance = subject.identity.appears(&subject.exam.uid);
     let mut set = build::common(
         subject,
         &Kind {
@@ -42,7 +42,7 @@ pub fn photograph(subject: &Subject, bytes: &[u8]) -> Result<DicomFile, DicomErr
     acquisition(&mut set, subject);
     let syntax = match jpeg::frame(bytes) {
         Some(frame) if frame.baseline && !frame.rgb && matches!(frame.components, 1 | 3) => {
-            let bare = if subject.is_own() { None } else { jpeg::without_metadata(bytes) };
+            let bare = if subject.identity.is_own() { None } else { jpeg::without_metadata(bytes) };
             lossy(&mut set, &frame, bytes.len());
             encapsulated(&mut set, &frame, bare.unwrap_or_else(|| bytes.to_vec()));
             uids::JPEG_BASELINE8_BIT
@@ -61,7 +61,8 @@ pub fn photograph(subject: &Subject, bytes: &[u8]) -> Result<DicomFile, DicomErr
 
 /// What is known of how it was taken, and empty what is not: type 2 attributes must be there.
 fn acquisition(set: &mut Set, subject: &Subject) {
-    let frame_of_reference = subject.appears(&derive(&subject.visit.uid, "synchronization"));
+    let frame_of_reference =
+        subject.identity.appears(&derive(&subject.visit.uid, "synchronization"));
     set.text(tags::NUMBER_OF_FRAMES, VR::IS, "1")
         .text(tags::SYNCHRONIZATION_FRAME_OF_REFERENCE_UID, VR::UI, &frame_of_reference.0)
         .text(tags::SYNCHRONIZATION_TRIGGER, VR::CS, "NO TRIGGER")
@@ -77,6 +78,7 @@ fn acquisition(set: &mut Set, subject: &Subject) {
         .put(DataElement::new(tags::EMMETROPIC_MAGNIFICATION, VR::FL, PrimitiveValue::Empty))
         .put(DataElement::new(tags::HORIZONTAL_FIELD_OF_VIEW, VR::FL, PrimitiveValue::Empty))
         .put(DataElement::new(tags::INTRA_OCULAR_PRESSURE, VR::FL, PrimitiveValue::Empty))
+        .text(tags::PATIENT_EYE_MOVEMENT_COMMANDED, VR::CS, "")
         .text(tags::PUPIL_DILATED, VR::CS, "");
 }
 

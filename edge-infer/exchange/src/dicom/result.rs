@@ -15,10 +15,10 @@ use crate::identity::derive;
 /// # Errors
 /// Where a text does not fit, or the drawing may name a person who is to be de-identified.
 pub fn result(subject: &Subject, drawn: RgbImage) -> Result<DicomFile, DicomError> {
-    if !subject.is_own() && subject.burned_in != Some(false) {
+    if !subject.identity.is_own() && subject.burned_in != Some(false) {
         return Err(DicomError::BurnedIn);
     }
-    let instance = subject.appears(&derive(&subject.exam.uid, "result"));
+    let instance = subject.identity.appears(&derive(&subject.exam.uid, "result"));
     let mut set = build::common(
         subject,
         &Kind {
@@ -37,7 +37,11 @@ pub fn result(subject: &Subject, drawn: RgbImage) -> Result<DicomFile, DicomErro
             VR::UI,
             uids::OPHTHALMIC_PHOTOGRAPHY8_BIT_IMAGE_STORAGE,
         )
-        .text(tags::REFERENCED_SOP_INSTANCE_UID, VR::UI, &subject.appears(&subject.exam.uid).0);
+        .text(
+            tags::REFERENCED_SOP_INSTANCE_UID,
+            VR::UI,
+            &subject.identity.appears(&subject.exam.uid).0,
+        );
     set.text(tags::CONVERSION_TYPE, VR::CS, "WSD")
         .text(tags::DERIVATION_DESCRIPTION, VR::ST, "Drawn from the photograph and its result")
         .sequence(tags::SOURCE_IMAGE_SEQUENCE, vec![source]);

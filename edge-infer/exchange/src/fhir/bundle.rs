@@ -2,11 +2,13 @@
 
 use dicom_dictionary_std::uids;
 use glaucoma_common::reading::Laterality;
+use glaucoma_records::decide::speaks_for;
+use glaucoma_records::export::year;
 use glaucoma_records::visit::{Decision, EyeExam, Finding, Sex, Uid, Visit};
 
 use super::resources::*;
 use crate::dicom::Station;
-use crate::identity::{derive, uuid};
+use crate::identity::{Identity, derive, uuid};
 
 /// Codes of this system: the names of its findings and reasons. No code of LOINC was found that means a *vertical*
 /// ratio measured in a photograph, or this probability.
@@ -16,6 +18,8 @@ const SNOMED: &str = "http://snomed.info/sct";
 const UCUM: &str = "http://unitsofmeasure.org";
 const DICOM: &str = "http://dicom.nema.org/resources/ontology/DCM";
 const URI: &str = "urn:ietf:rfc:3986";
+/// The system of pseudonyms: one of them must not be taken for a programme's own number.
+const PSEUDONYMS: &str = "urn:uuid:0d4a1c52-52c5-4c5f-8c0e-3c7d4b7a9e21";
 
 /// Whose numbers and devices these are.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,17 +51,24 @@ pub enum FhirError {
 /// The visit's transaction: patient, device, imaging study, for each eye whether its best photograph could be graded
 /// and, if so, probability and vertical cup-to-disc ratio; the report, and the referral if there is one.
 ///
-/// The best photograph of an eye is its last graded one, or its last where none was. An open visit's report is
-/// *preliminary*; sent again when it is decided, it takes its own place.
+/// The best photograph of an eye is the one that speaks for it ([`speaks_for`]). An open visit's report is
+/// *preliminary*; sent again when it is decided, it takes its own place. Under a pseudonym its resources are others,
+/// whose UIDs are those of the de-identified DICOM objects; ages are in neither.
 ///
 /// # Errors
 /// Where something is empty that must not be, or a number is none.
-pub fn bundle(visit: &Visit, programme: &Programme) -> Result<Bundle, FhirError> {
+pub fn bundle(
+    visit: &Visit,
+    programme: &Programme,
+    identity: Identity,
+) -> Result<Bundle, FhirError> {
+    let person = Identifier::of_person(visit, programme, identity);
+    let device = Identifier::of_device(visit, programme, identity);
     for (what, text) in [
-        ("the person's number", &visit.person.id),
-        ("the persons' system", &programme.person_system),
-        ("the devices' system", &programme.device_system),
-        ("the device's serial number", &programme.station.serial),
+        ("the person's number", &person.value),
+        ("the persons' system", &person.system),
+        ("the devices' system", &device.system),
+        ("the device's serial number", &device.value),
     ] {
         if text.trim().is_empty() {
             return Err(FhirError::Empty(what));
@@ -66,20 +77,22 @@ pub fn bundle(visit: &Visit, programme: &Programme) -> Result<Bundle, FhirError>
     if visit.exams.is_empty() {
         return Err(FhirError::Empty("the list of photographs"));
     }
+    let url_of = |role: &str| url(&identity.appears(&derive(&visit.uid, role)));
     let mut writer = Writer {
         visit,
         programme,
-        patient: url(&derive(&visit.uid, "patient")),
-        device: url(&derive(&visit.uid, "device")),
-        study: url(&derive(&visit.uid, "imaging study")),
+        identity,
+        patient: url_of("patient"),
+        device: url_of("device"),
+        study: url_of("imaging study"),
         entries: Vec::new(),
     };
-    writer.patient();
-    writer.device();
+    writer.patient(person);
+    writer.device(device);
     writer.study();
     let mut results = Vec::new();
     for eye in [Laterality::Right, Laterality::Left] {
-        if let Some(exam) = best(visit, eye) {
+        if let Some(exam) = speaks_for(visit, eye) {
             results.extend(writer.observations(exam)?);
         }
     }
@@ -88,15 +101,35 @@ pub fn bundle(visit: &Visit, programme: &Programme) -> Result<Bundle, FhirError>
     Ok(Bundle { resource_type: "Bundle", kind: "transaction", entry: writer.entries })
 }
 
-/// The photograph that speaks for an eye.
-fn best(visit: &Visit, eye: Laterality) -> Option<&EyeExam> {
-    let of_eye = || visit.exams.iter().rev().filter(move |exam| exam.eye == eye);
-    of_eye().find(|exam| matches!(exam.finding, Finding::Graded { .. })).or_else(|| of_eye().next())
+impl Identifier {
+    fn of_person(visit: &Visit, programme: &Programme, identity: Identity) -> Self {
+        let (system, value) = match identity {
+            Identity::Own => (&*programme.person_system, &*visit.person.id),
+            Identity::Pseudonym(pseudonym) => (PSEUDONYMS, pseudonym),
+        };
+        Self { system: system.to_owned(), value: value.to_owned() }
+    }
+
+    /// Under a pseudonym each visit has a device of its own: one for all would join what a serial number joins.
+    fn of_device(visit: &Visit, programme: &Programme, identity: Identity) -> Self {
+        match identity {
+            Identity::Own => Self {
+                system: programme.device_system.clone(),
+                value: programme.station.serial.clone(),
+            },
+            Identity::Pseudonym(_) => Self::of(&identity.appears(&derive(&visit.uid, "device"))),
+        }
+    }
+
+    fn of(uid: &Uid) -> Self {
+        Self { system: URI.into(), value: url(uid) }
+    }
 }
 
 struct Writer<'a> {
     visit: &'a Visit,
     programme: &'a Programme,
+    identity: Identity<'a>,
     patient: String,
     device: String,
     study: String,
@@ -111,17 +144,26 @@ impl Writer<'_> {
         self.entries.push(Entry { full_url: full_url.to_owned(), resource, request });
     }
 
-    fn patient(&mut self) {
+    /// The UID of a thing of the visit's, as it appears.
+    fn uid(&self, role: &str) -> Uid {
+        self.identity.appears(&derive(&self.visit.uid, role))
+    }
+
+    /// A time as it appears: under a pseudonym its year.
+    fn time(&self, time: &str) -> String {
+        if self.identity.is_own() { time.to_owned() } else { year(time) }
+    }
+
+    fn patient(&mut self, identifier: Identifier) {
         let person = &self.visit.person;
-        let identifier =
-            Identifier { system: self.programme.person_system.clone(), value: person.id.clone() };
         // Created if unknown; a record that the server has already is never overwritten by a camp's.
         let request = Request {
             method: "POST",
             url: "Patient".into(),
             if_none_exist: Some(query(&identifier)),
         };
-        let name = person.name.iter().filter(|name| !name.trim().is_empty());
+        let named = |name: &&String| self.identity.is_own() && !name.trim().is_empty();
+        let name = person.name.iter().filter(named);
         let resource = Resource::Patient(Patient {
             identifier: vec![identifier],
             name: name.map(|name| HumanName { text: name.clone() }).collect(),
@@ -135,18 +177,14 @@ impl Writer<'_> {
         self.entries.push(Entry { full_url: self.patient.clone(), resource, request });
     }
 
-    fn device(&mut self) {
+    fn device(&mut self, identifier: Identifier) {
         let station = &self.programme.station;
-        let identifier = Identifier {
-            system: self.programme.device_system.clone(),
-            value: station.serial.clone(),
-        };
         let name = Some(&station.model).filter(|model| !model.trim().is_empty());
         let name = name.map_or_else(|| "Glaucoma screening device".to_owned(), Clone::clone);
         let resource = Resource::Device(Device {
             identifier: vec![identifier.clone()],
             status: "active",
-            serial_number: station.serial.clone(),
+            serial_number: self.identity.is_own().then(|| station.serial.clone()),
             device_name: vec![DeviceName { name, kind: "model-name" }],
             version: vec![Version { value: station.software.clone() }],
         });
@@ -159,7 +197,7 @@ impl Writer<'_> {
         let modality =
             || Coding { system: DICOM, code: "OP".into(), display: Some("Ophthalmic Photography") };
         let instances = exams.iter().enumerate().map(|(at, exam)| Instance {
-            uid: exam.uid.0.clone(),
+            uid: self.identity.appears(&exam.uid).0,
             sop_class: Coding {
                 system: URI,
                 code: format!("urn:oid:{}", uids::OPHTHALMIC_PHOTOGRAPHY8_BIT_IMAGE_STORAGE),
@@ -171,18 +209,18 @@ impl Writer<'_> {
         // The system that FHIR gives study UIDs: https://hl7.org/fhir/R4/imagingstudy.html#notes
         let identifier = Identifier {
             system: "urn:dicom:uid".into(),
-            value: format!("urn:oid:{}", self.visit.uid.0),
+            value: format!("urn:oid:{}", self.identity.appears(&self.visit.uid).0),
         };
         let resource = Resource::ImagingStudy(ImagingStudy {
             identifier: vec![identifier.clone()],
             status: "available",
             modality: vec![modality()],
             subject: to(&self.patient),
-            started: self.visit.begun_at.clone(),
+            started: self.time(&self.visit.begun_at),
             number_of_series: 1,
             number_of_instances: exams.len(),
             series: vec![Series {
-                uid: derive(&self.visit.uid, "photographs").0,
+                uid: self.uid("photographs").0,
                 number: 1,
                 modality: modality(),
                 number_of_instances: exams.len(),
@@ -194,12 +232,13 @@ impl Writer<'_> {
 
     /// Adds what was found in an eye's photograph; the URLs of what was added.
     fn observations(&mut self, exam: &EyeExam) -> Result<Vec<String>, FhirError> {
-        let base = base(exam, &self.patient, &self.device, &self.study);
+        let taken = self.time(&exam.taken_at);
+        let base = base(exam, taken, &self.patient, &self.device, &self.study);
         let mut urls = Vec::new();
         // Named by visit and eye, not by photograph: a later photograph of the eye takes the place of a former.
         let mut add = |role: &str, observation: Observation| {
-            let uid = derive(&self.visit.uid, &format!("{role} of the {} eye", exam.eye));
-            let identifier = Identifier { system: URI.into(), value: url(&uid) };
+            let uid = self.uid(&format!("{role} of the {} eye", exam.eye));
+            let identifier = Identifier::of(&uid);
             let observation = Observation { identifier: vec![identifier.clone()], ..observation };
             self.put(
                 "Observation",
@@ -263,8 +302,8 @@ impl Writer<'_> {
     }
 
     fn report(&mut self, results: &[String]) {
-        let uid = derive(&self.visit.uid, "report");
-        let identifier = Identifier { system: URI.into(), value: url(&uid) };
+        let uid = self.uid("report");
+        let identifier = Identifier::of(&uid);
         let (conclusion, codes) = match &self.visit.decision {
             None => (None, Vec::new()),
             Some(Decision::NotSuspected) => (
@@ -276,7 +315,8 @@ impl Writer<'_> {
                 vec![local("refer", "Refer to an eye clinic")],
             ),
         };
-        let site = Some(self.visit.site.clone()).filter(|site| !site.trim().is_empty());
+        let told = |site: &String| self.identity.is_own() && !site.trim().is_empty();
+        let site = Some(self.visit.site.clone()).filter(told);
         let performer = site.map(|site| Reference { display: Some(site), reference: None });
         let report = DiagnosticReport {
             identifier: vec![identifier.clone()],
@@ -291,7 +331,7 @@ impl Writer<'_> {
             }],
             code: local("glaucoma-screening", "Glaucoma screening by fundus photographs"),
             subject: to(&self.patient),
-            effective_date_time: self.visit.begun_at.clone(),
+            effective_date_time: self.time(&self.visit.begun_at),
             performer: performer.into_iter().collect(),
             result: results.iter().map(|result| to(result)).collect(),
             imaging_study: vec![to(&self.study)],
@@ -304,17 +344,17 @@ impl Writer<'_> {
 
     fn referral(&mut self) {
         let Some(Decision::Refer { reasons }) = &self.visit.decision else { return };
-        let uid = derive(&self.visit.uid, "referral");
-        let identifier = Identifier { system: URI.into(), value: url(&uid) };
+        let uid = self.uid("referral");
+        let identifier = Identifier::of(&uid);
         let request = ServiceRequest {
             identifier: vec![identifier.clone()],
             status: "active",
             intent: "order",
             code: local("eye-clinic", "Examination at an eye clinic"),
             subject: to(&self.patient),
-            authored_on: self.visit.begun_at.clone(),
+            authored_on: self.time(&self.visit.begun_at),
             reason_code: reasons.iter().map(|reason| local(reason, reason)).collect(),
-            reason_reference: vec![to(&url(&derive(&self.visit.uid, "report")))],
+            reason_reference: vec![to(&url(&self.uid("report")))],
         };
         let request = Resource::ServiceRequest(Box::new(request));
         self.put("ServiceRequest", &url(&uid), &identifier, request);
@@ -322,7 +362,7 @@ impl Writer<'_> {
 }
 
 /// What all observations of an exam share.
-fn base(exam: &EyeExam, patient: &str, device: &str, study: &str) -> Observation {
+fn base(exam: &EyeExam, taken: String, patient: &str, device: &str, study: &str) -> Observation {
     let (code, name) = match exam.eye {
         Laterality::Right => ("81745001", "Right eye"),
         Laterality::Left => ("8966001", "Left eye"),
@@ -345,7 +385,7 @@ fn base(exam: &EyeExam, patient: &str, device: &str, study: &str) -> Observation
         }],
         code: local("", ""),
         subject: to(patient),
-        effective_date_time: exam.taken_at.clone(),
+        effective_date_time: taken,
         value: Value::Boolean(false),
         interpretation: Vec::new(),
         note: Vec::new(),

@@ -58,7 +58,8 @@ pub(super) struct HumanName {
 pub(super) struct Device {
     pub identifier: Vec<Identifier>,
     pub status: &'static str,
-    pub serial_number: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub serial_number: Option<String>,
     pub device_name: Vec<DeviceName>,
     pub version: Vec<Version>,
 }
@@ -162,6 +163,7 @@ pub(super) struct DiagnosticReport {
     pub code: CodeableConcept,
     pub subject: Reference,
     pub effective_date_time: String,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub performer: Vec<Reference>,
     pub result: Vec<Reference>,
     pub imaging_study: Vec<Reference>,

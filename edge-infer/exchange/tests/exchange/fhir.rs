@@ -2,11 +2,15 @@
 
 use std::collections::HashSet;
 
+use dicom_dictionary_std::tags;
+use dicom_object::from_reader;
+use glaucoma_exchange::dicom::{Identity, Subject, photograph};
 use glaucoma_exchange::fhir::{FhirError, Programme, bundle};
+use glaucoma_exchange::identity::{derive, uuid};
 use glaucoma_records::visit::{Finding, Visit};
 use serde_json::{Value, json};
 
-use crate::fixture::{station, visit};
+use crate::fixture::{RETINA, station, visit};
 
 fn programme() -> Programme {
     Programme {
@@ -17,7 +21,7 @@ fn programme() -> Programme {
 }
 
 fn written(visit: &Visit) -> Value {
-    serde_json::to_value(bundle(visit, &programme()).unwrap()).unwrap()
+    serde_json::to_value(bundle(visit, &programme(), Identity::Own).unwrap()).unwrap()
 }
 
 fn of_kind<'a>(bundle: &'a Value, kind: &'a str) -> impl Iterator<Item = &'a Value> {
@@ -127,13 +131,58 @@ fn a_retake_gives_way_to_the_photograph_that_was_graded() {
 fn what_fhir_cannot_hold_is_an_error() {
     let mut nameless = visit();
     nameless.person.id = " ".into();
-    assert!(matches!(bundle(&nameless, &programme()), Err(FhirError::Empty(_))));
+    assert!(matches!(bundle(&nameless, &programme(), Identity::Own), Err(FhirError::Empty(_))));
     let mut nan = visit();
     if let Finding::Graded { vcdr, .. } = &mut nan.exams[0].finding {
         *vcdr = f64::NAN;
     }
-    assert!(matches!(bundle(&nan, &programme()), Err(FhirError::NotFinite { .. })));
+    assert!(matches!(bundle(&nan, &programme(), Identity::Own), Err(FhirError::NotFinite { .. })));
     let mut empty = visit();
     empty.exams.clear();
-    assert!(matches!(bundle(&empty, &programme()), Err(FhirError::Empty(_))));
+    assert!(matches!(bundle(&empty, &programme(), Identity::Own), Err(FhirError::Empty(_))));
+}
+
+#[test]
+fn under_a_pseudonym_nothing_of_the_person_is_left() {
+    let (visit, programme) = (visit(), programme());
+    let text = |identity| serde_json::to_string(&bundle(&visit, &programme, identity).unwrap());
+    let open = text(Identity::Own).unwrap();
+    let hidden = text(Identity::Pseudonym("X-1")).unwrap();
+    let uid = derive(&visit.uid, "patient");
+    for secret in [
+        "आशा",
+        "CAMP/7",
+        "Rampur",
+        "SN-1",
+        "2026-05-01",
+        "09:3",
+        "2.25.1000",
+        "2.25.1001",
+        &uuid(&uid),
+    ] {
+        assert!(open.contains(secret), "{secret} would be found if it were there");
+        assert!(!hidden.contains(secret), "{secret}");
+    }
+    assert!(hidden.contains("X-1") && hidden.contains("\"2026\""));
+    // A referral is a referral, whoever it is.
+    let count = |text: &str| text.matches("\"resourceType\"").count();
+    assert_eq!(count(&hidden), count(&open));
+}
+
+#[test]
+fn a_pseudonyms_uids_are_those_of_its_dicom_objects() {
+    let (visit, station) = (visit(), station());
+    let identity = Identity::Pseudonym("X-1");
+    let bundle = serde_json::to_value(bundle(&visit, &programme(), identity).unwrap()).unwrap();
+    let study = of_kind(&bundle, "ImagingStudy").next().unwrap();
+    let exam = &visit.exams[0];
+    let burned_in = Some(false);
+    let subject = Subject { visit: &visit, exam, station: &station, identity, burned_in };
+    let object = from_reader(&photograph(&subject, RETINA).unwrap().bytes[..]).unwrap();
+    let uid =
+        |tag| object.element(tag).unwrap().to_str().unwrap().trim_end_matches('\0').to_owned();
+    let of_study = format!("urn:oid:{}", uid(tags::STUDY_INSTANCE_UID));
+    assert_eq!(study["identifier"][0]["value"], of_study);
+    assert_eq!(study["series"][0]["uid"], uid(tags::SERIES_INSTANCE_UID));
+    assert_eq!(study["series"][0]["instance"][0]["uid"], uid(tags::SOP_INSTANCE_UID));
 }

@@ -5,6 +5,7 @@ use std::net::{TcpListener, TcpStream};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
+use glaucoma_exchange::dicom::Identity;
 use glaucoma_exchange::fhir::{Programme, bundle};
 use glaucoma_exchange::outbox::fhir::Fhir;
 use glaucoma_exchange::outbox::stow::Stow;
@@ -160,7 +161,7 @@ fn transaction() -> Vec<u8> {
         device_system: "urn:oid:2.25.6".into(),
         station: station(),
     };
-    serde_json::to_vec(&bundle(&visit(), &programme).unwrap()).unwrap()
+    serde_json::to_vec(&bundle(&visit(), &programme, Identity::Own).unwrap()).unwrap()
 }
 
 fn fhir(status: &'static str, body: &Value) -> Result<String, DeliverError> {

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Validates a FHIR transaction of `examples/peer.rs make` against the R4B models of fhir.resources.
+"""Validates FHIR transactions, such as those of `examples/peer.rs make` and `edge-infer journal export`, against the R4B models of fhir.resources.
 
     pip install fhir.resources
-    fhir_validate.py visit.json
+    fhir_validate.py visit.json...
 
 The validator is of R4B; the resources written here do not differ between R4 and R4B. Ends with 1 and the
 validator's words where it refuses, and checks itself: a copy without a required element must be refused.
@@ -50,4 +50,5 @@ def missing(written, read, where):
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    for file in sys.argv[1:]:
+        main(file)

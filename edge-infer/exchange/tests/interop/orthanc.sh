@@ -113,7 +113,7 @@ echo "Orthanc shows the photograph ($(wc -c <"$work/preview.png") bytes of PNG)"
 echo "== FHIR"
 python=${PYTHON:-python3}
 if "$python" -c 'import fhir.resources' 2>/dev/null; then
-    "$python" "$here/fhir_validate.py" "$work/visit.json" || fail "FHIR"
+    "$python" "$here/fhir_validate.py" "$work/visit.json" "$work/deidentified.json" || fail "FHIR"
 else
     echo "SKIPPED: $python has no fhir.resources"
 fi

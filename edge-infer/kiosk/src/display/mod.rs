@@ -9,6 +9,8 @@ mod frame;
 mod layout;
 mod png_dir;
 mod turn;
+#[cfg(feature = "window")]
+mod window;
 
 use std::path::{Path, PathBuf};
 
@@ -22,8 +24,10 @@ pub use drm::DrmDisplay;
 pub use fbdev::FbdevDisplay;
 pub use frame::Frame;
 pub use layout::{Channel, Layout};
-pub use png_dir::{PngDir, write_png};
+pub use png_dir::{PngDir, png, write_png};
 pub use turn::{NoSuchTurn, Turn};
+#[cfg(feature = "window")]
+pub use window::WindowDisplay;
 
 use crate::input::Sink;
 use crate::panel::Panel;
@@ -102,6 +106,12 @@ fn open_fbdev(_: &Path, _: Panel, _: Turn) -> Result<OpenDisplay, DisplayError> 
     Err(DisplayError::NotBuilt { display: "fbdev" })
 }
 
+#[cfg(feature = "window")]
+fn open_window(panel: Panel, sink: &Sink) -> Result<OpenDisplay, DisplayError> {
+    Ok(as_it_is(WindowDisplay::open(panel.size, sink.clone())?, panel))
+}
+
+#[cfg(not(feature = "window"))]
 fn open_window(_: Panel, _: &Sink) -> Result<OpenDisplay, DisplayError> {
     Err(DisplayError::NotBuilt { display: "window" })
 }

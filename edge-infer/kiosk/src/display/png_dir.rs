@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use embedded_graphics::primitives::Rectangle;
 use glaucoma_common::files;
 use image::codecs::png::{CompressionType, FilterType, PngEncoder};
+use image::{ImageError, RgbImage};
 
 use super::{DisplayError, Frame, Presenter};
 
@@ -45,17 +46,24 @@ impl Presenter for PngDir {
     }
 }
 
+/// The picture as a PNG file's bytes. What is written while somebody waits is compressed fast, which costs photographs
+/// little size; what is kept or sent is compressed as usual, which halves a page of text.
+///
+/// # Errors
+/// The encoder's.
+pub fn png(picture: &RgbImage, compression: CompressionType) -> Result<Vec<u8>, ImageError> {
+    let mut bytes = Vec::new();
+    let encoder = PngEncoder::new_with_quality(&mut bytes, compression, FilterType::Adaptive);
+    picture.write_with_encoder(encoder)?;
+    Ok(bytes)
+}
+
 /// Writes the frame as a PNG file that is either whole or not there.
 ///
 /// # Errors
 /// [`DisplayError`] with the file's name; no temporary file is left behind.
 pub fn write_png(frame: &Frame, path: &Path) -> Result<(), DisplayError> {
-    let mut bytes = Vec::new();
-    let encoder =
-        PngEncoder::new_with_quality(&mut bytes, CompressionType::Default, FilterType::Adaptive);
-    frame
-        .to_image()
-        .write_with_encoder(encoder)
+    let bytes = png(&frame.to_image(), CompressionType::Fast)
         .map_err(|source| DisplayError::Encode { path: path.to_path_buf(), source })?;
     files::write(path, &bytes)
         .map_err(|source| DisplayError::Write { path: path.to_path_buf(), source })

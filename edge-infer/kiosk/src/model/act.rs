@@ -38,6 +38,7 @@ pub enum Action {
     BeginVisit,
     Choose(Laterality),
     Absent,
+    Shutter,
     UseUnasked,
     LeaveOutUnasked,
     Decide,
@@ -99,7 +100,7 @@ impl Kiosk {
             Action::Dress(theme) => self.theme = theme,
             Action::Export => {
                 self.export = Errand::Asked;
-                return vec![Command::ExportUsb];
+                return vec![Command::ExportUsb { language: self.language }];
             }
             Action::Sync => return vec![Command::Sync],
             Action::Lock => return self.lock(),
@@ -206,6 +207,10 @@ impl Kiosk {
             (&Screen::Photograph { .. }, Action::Choose(eye)) if visit.examining.is_none() => {
                 visit.unreadable = false;
                 self.screen = Screen::Photograph { eye };
+            }
+            (&Screen::Photograph { eye }, Action::Shutter) if visit.examining.is_none() => {
+                let person = visit.visit.person.id.clone();
+                return vec![Command::TakePhotograph { eye, person }];
             }
             (&Screen::Photograph { eye }, Action::UseUnasked) => return self.use_unasked(eye),
             (Screen::Photograph { .. }, Action::LeaveOutUnasked) if !self.unasked.is_empty() => {

@@ -35,6 +35,8 @@ pub struct Setup {
     pub rules: Rules,
     /// Seconds without a touch after which the PIN is asked for again.
     pub lock_after_s: u64,
+    /// Whether a camera waits for the kiosk to release it.
+    pub shutter: bool,
 }
 
 /// The device's four buttons.
@@ -178,6 +180,13 @@ pub enum Command {
         /// By whom.
         operator: String,
     },
+    /// Release the camera; the photograph comes in like any other.
+    TakePhotograph {
+        /// Of this eye.
+        eye: Laterality,
+        /// Of the person with this number.
+        person: String,
+    },
     /// Examine a photograph; answered by [`Event::ExamDone`] or [`Event::ExamFailed`].
     BeginExam {
         /// The outside's number for it.
@@ -212,7 +221,10 @@ pub enum Command {
         language: Language,
     },
     /// Export the day to a USB stick.
-    ExportUsb,
+    ExportUsb {
+        /// The language of its pages.
+        language: Language,
+    },
     /// Send what waits, if there is a network.
     Sync,
     /// The operator has locked the device.

@@ -37,7 +37,7 @@ pub fn decision(kiosk: &Kiosk) -> Page {
     let saved_area = cut_bottom(&mut body, sheet.em(2.2));
     let height = (body.size.height as i32 * 45 / 100).min(sheet.em(7.0));
     let box_area = cut_top(&mut body, height);
-    sheet.verdict(box_area, &Verdict::of_decision(kiosk, decision), "");
+    sheet.verdict(box_area, &Verdict::of_decision(kiosk.theme.palette(), decision), "");
     cut_top(&mut body, sheet.em(0.4));
     let line = (body.size.height as i32 / 4).clamp(sheet.em(1.4), sheet.em(2.6));
     if let Decision::Refer { reasons } = decision {
@@ -52,7 +52,8 @@ pub fn decision(kiosk: &Kiosk) -> Page {
             && let EyeState::Graded { exam, .. } = visit.eye(eye)
         {
             let area = cut_top(&mut body, line);
-            let text = format!("{}: {}", sheet.words(eye_key(eye)), vcdr_text(&sheet, exam));
+            let text =
+                format!("{}: {}", sheet.words(eye_key(eye)), vcdr_text(kiosk.language, exam));
             sheet.page.plain(area, text, Style::TEXT);
         }
     }

@@ -5,6 +5,7 @@ mod decision;
 mod home;
 mod photograph;
 mod register;
+pub mod report;
 mod result;
 mod settings;
 pub mod slip;
@@ -21,7 +22,7 @@ use crate::model::{Action, Kiosk, Screen};
 use crate::page::{Face, Page, Style};
 use crate::panel::{cut_bottom, cut_start, cut_top, grid, inset, share_start, share_top};
 use crate::sign::Sign;
-use crate::theme::Paint;
+use crate::theme::{Paint, Palette};
 use crate::words::{Key, Language};
 
 /// What is on the screen.
@@ -134,30 +135,14 @@ impl<'a> Sheet<'a> {
         (first, rest)
     }
 
-    /// A coloured box with a sign, a large line and perhaps a small one.
+    /// See [`Verdict::add`].
     fn verdict(&mut self, area: Rectangle, face: &Verdict, detail: &str) {
-        self.page.fill(area, face.paint.ground, 8);
-        let mut inner = inset(area, self.em(0.4));
-        let side = (inner.size.height as i32).min(self.em(3.0));
-        let sign = cut_start(&mut inner, side);
-        self.page.sign(sign, face.sign, face.paint);
-        cut_start(&mut inner, self.em(0.5));
-        if !detail.is_empty() {
-            let height = (inner.size.height as i32 * 46 / 100).min(self.em(2.8));
-            let below = cut_bottom(&mut inner, height);
-            self.page.text(below, detail, Style::TEXT, face.paint);
-        }
-        self.page.text(inner, self.words(face.words), Style::TITLE, face.paint);
+        face.add(&mut self.page, self.kiosk.language, area, detail);
     }
 
-    /// A line with a sign before it.
+    /// See [`line`].
     fn line(&mut self, area: Rectangle, sign: Sign, text: &str, style: Style) {
-        let mut area = area;
-        let side = (area.size.height as i32).min(self.em(1.4));
-        let sign_area = cut_start(&mut area, side);
-        self.page.sign(sign_area, sign, self.page.palette.page);
-        cut_start(&mut area, self.em(0.4));
-        self.page.plain(area, text, style);
+        line(&mut self.page, area, sign, text, style);
     }
 
     fn done(self, back: Option<Action>) -> Page {
@@ -165,6 +150,16 @@ impl<'a> Sheet<'a> {
         page.back = back;
         page
     }
+}
+
+/// A line with a sign before it.
+fn line(page: &mut Page, mut area: Rectangle, sign: Sign, text: &str, style: Style) {
+    let em = |letters: f32| (page.panel.text() * letters) as i32;
+    let (side, gap) = ((area.size.height as i32).min(em(1.4)), em(0.4));
+    let sign_area = cut_start(&mut area, side);
+    page.sign(sign_area, sign, page.palette.page);
+    cut_start(&mut area, gap);
+    page.plain(area, text, style);
 }
 
 /// Colour, sign and words of what came of an eye or a visit.
@@ -175,8 +170,25 @@ struct Verdict {
 }
 
 impl Verdict {
-    fn of_exam(kiosk: &Kiosk, exam: &EyeExam) -> Self {
-        let palette = kiosk.theme.palette();
+    /// Adds a coloured box with its sign, its words large, and perhaps a small line.
+    fn add(&self, page: &mut Page, language: Language, area: Rectangle, detail: &str) {
+        let em = |letters: f32| (page.panel.text() * letters) as i32;
+        let [margin, most, gap, small] = [0.4, 3.0, 0.5, 2.8].map(em);
+        page.fill(area, self.paint.ground, 8);
+        let mut inner = inset(area, margin);
+        let side = (inner.size.height as i32).min(most);
+        let sign = cut_start(&mut inner, side);
+        page.sign(sign, self.sign, self.paint);
+        cut_start(&mut inner, gap);
+        if !detail.is_empty() {
+            let height = (inner.size.height as i32 * 46 / 100).min(small);
+            let below = cut_bottom(&mut inner, height);
+            page.text(below, detail, Style::TEXT, self.paint);
+        }
+        page.text(inner, language.text(self.words), Style::TITLE, self.paint);
+    }
+
+    fn of_exam(palette: &Palette, exam: &EyeExam) -> Self {
         let (paint, sign, words) = match &exam.finding {
             Finding::Graded { probability, threshold, .. } if probability < threshold => {
                 (palette.not_suspected, Sign::Tick, Key::NotSuspected)
@@ -188,8 +200,7 @@ impl Verdict {
         Self { paint, sign, words }
     }
 
-    fn of_decision(kiosk: &Kiosk, decision: &Decision) -> Self {
-        let palette = kiosk.theme.palette();
+    fn of_decision(palette: &Palette, decision: &Decision) -> Self {
         match decision {
             Decision::NotSuspected => Self {
                 paint: palette.not_suspected,
@@ -220,6 +231,8 @@ fn reason_text(language: Language, code: &str) -> &str {
         "suspected_left" => language.text(Key::ReasonSuspectedLeft),
         "ungradable_right" => language.text(Key::ReasonUngradableRight),
         "ungradable_left" => language.text(Key::ReasonUngradableLeft),
+        "not_photographed_right" => language.text(Key::ReasonNotPhotographedRight),
+        "not_photographed_left" => language.text(Key::ReasonNotPhotographedLeft),
         "asymmetry" => language.text(Key::ReasonAsymmetry),
         // A code from a newer device is better shown than hidden.
         other => other,

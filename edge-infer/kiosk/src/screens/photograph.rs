@@ -32,6 +32,11 @@ pub fn photograph(kiosk: &Kiosk, eye: Laterality) -> Page {
         let gone = visit.eye(eye) == EyeState::Absent;
         buttons.push((Face::words(if gone { present } else { absent }), Action::Absent));
     }
+    let waits = visit.examining.is_none() && kiosk.unasked.is_empty() && !decided;
+    if kiosk.setup.shutter && kiosk.camera && waits {
+        let words = sheet.words(Key::TakePhotograph);
+        buttons.push((Face::words(words).with(Sign::Camera).primary(), Action::Shutter));
+    }
     if decided {
         buttons.push((Face::words(decision).with(Sign::Next).primary(), Action::Decide));
     }

@@ -13,7 +13,7 @@ use crate::picture::View;
 use crate::screens::{Sheet, Verdict, eye_key, quality_text};
 use crate::sign::Sign;
 use crate::theme::{self, Paint};
-use crate::words::{Key, fill};
+use crate::words::{Key, Language, fill};
 
 pub fn result(kiosk: &Kiosk, eye: Laterality) -> Page {
     let mut sheet = Sheet::new(kiosk, kiosk.language.text(eye_key(eye)));
@@ -63,7 +63,7 @@ pub fn result(kiosk: &Kiosk, eye: Laterality) -> Page {
         Finding::Ungradable { .. } => sheet.words(Key::NotLowRisk),
         Finding::Graded { .. } => "",
     };
-    sheet.verdict(verdict_area, &Verdict::of_exam(kiosk, exam), detail);
+    sheet.verdict(verdict_area, &Verdict::of_exam(kiosk.theme.palette(), exam), detail);
     findings(&mut sheet, panel, exam);
     sheet.done(Some(Action::GoOn))
 }
@@ -72,17 +72,14 @@ fn findings(sheet: &mut Sheet<'_>, mut area: Rectangle, exam: &EyeExam) {
     match &exam.finding {
         &Finding::Graded { probability, threshold, .. } => {
             let third = area.size.height as i32 / 3;
-            let text = fill(
-                sheet.words(Key::Probability),
-                &[("p", &format!("{probability:.2}")), ("t", &format!("{threshold:.2}"))],
-            );
+            let text = probability_text(sheet.kiosk.language, exam);
             let line = cut_top(&mut area, third.min(sheet.em(3.0)));
             sheet.page.plain(line, text, Style::TEXT);
             let bar = cut_top(&mut area, (third / 2).min(sheet.em(1.3)));
-            gauge(sheet, bar, probability, threshold);
+            gauge(&mut sheet.page, bar, probability, threshold);
             cut_top(&mut area, sheet.em(0.4));
             let line = cut_top(&mut area, sheet.em(3.2));
-            sheet.page.plain(line, vcdr_text(sheet, exam), Style::BOLD);
+            sheet.page.plain(line, vcdr_text(sheet.kiosk.language, exam), Style::BOLD);
         }
         Finding::Retake { reasons } | Finding::Ungradable { reasons } => {
             // Two are as many as a person acts on at once.
@@ -105,34 +102,42 @@ fn findings(sheet: &mut Sheet<'_>, mut area: Rectangle, exam: &EyeExam) {
     }
 }
 
+/// The probability and the threshold it is held against.
+pub(super) fn probability_text(language: Language, exam: &EyeExam) -> String {
+    let Finding::Graded { probability, threshold, .. } = exam.finding else { return String::new() };
+    let values = [("p", &*format!("{probability:.2}")), ("t", &*format!("{threshold:.2}"))];
+    fill(language.text(Key::Probability), &values)
+}
+
 /// The cup-to-disc ratio with its interval, where there is one.
-pub(super) fn vcdr_text(sheet: &Sheet<'_>, exam: &EyeExam) -> String {
+pub(super) fn vcdr_text(language: Language, exam: &EyeExam) -> String {
     let Finding::Graded { vcdr, vcdr_interval, .. } = exam.finding else { return String::new() };
     let value = match vcdr_interval {
         None => format!("{vcdr:.2}"),
         Some((low, high)) => {
             let range = [("a", &*format!("{low:.2}")), ("b", &*format!("{high:.2}"))];
-            format!("{vcdr:.2} ({})", fill(sheet.words(Key::Range), &range))
+            format!("{vcdr:.2} ({})", fill(language.text(Key::Range), &range))
         }
     };
-    fill(sheet.words(Key::Vcdr), &[("v", &value)])
+    fill(language.text(Key::Vcdr), &[("v", &value)])
 }
 
 /// A bar from 0 to 1, filled up to the probability, with a notch at the threshold.
-fn gauge(sheet: &mut Sheet<'_>, area: Rectangle, value: f64, threshold: f64) {
-    let palette = sheet.page.palette;
+pub(super) fn gauge(page: &mut Page, area: Rectangle, value: f64, threshold: f64) {
+    let palette = page.palette;
     let width = area.size.width as i32;
     let along = |share: f64| (share.clamp(0.0, 1.0) * f64::from(width)) as i32;
     let track = inset(area, area.size.height as i32 / 6);
-    sheet.page.fill(track, palette.line, track.size.height / 2);
+    page.fill(track, palette.line, track.size.height / 2);
     let mut filled = Rectangle::new(track.top_left, Size::new(width as u32, track.size.height));
     let filled = cut_start(&mut filled, along(value).max(track.size.height as i32));
     let color = if value < threshold { palette.not_suspected } else { palette.suspected };
-    sheet.page.fill(filled, color.ground, track.size.height / 2);
+    page.fill(filled, color.ground, track.size.height / 2);
     let mut notch = area;
     cut_start(&mut notch, along(threshold));
-    let notch = cut_start(&mut notch, (sheet.em(0.22)).max(3));
-    sheet.page.fill(notch, palette.page.ink, 0);
+    let thick = (page.panel.text() * 0.22) as i32;
+    let notch = cut_start(&mut notch, thick.max(3));
+    page.fill(notch, palette.page.ink, 0);
 }
 
 pub fn closer(kiosk: &Kiosk, eye: Laterality, view: View, outlines: bool) -> Page {
@@ -161,34 +166,36 @@ pub fn closer(kiosk: &Kiosk, eye: Laterality, view: View, outlines: bool) -> Pag
         let area = sheet.body;
         sheet.page.items.push(Item::Picture { area, picture, view, outlines });
     }
-    legend(&mut sheet, legend_area);
+    legend(&mut sheet.page, kiosk.language, legend_area);
     sheet.done(Some(Action::BackToResult))
 }
 
 /// Which outline is which, by line and by word.
-fn legend(sheet: &mut Sheet<'_>, area: Rectangle) {
+pub(super) fn legend(page: &mut Page, language: Language, area: Rectangle) {
+    let em = |letters: f32| (page.panel.text() * letters) as i32;
+    let [margin, width, gap, thick] = [0.2, 2.0, 0.4, 0.18].map(em);
     let ground = theme::HALO;
-    sheet.page.fill(area, ground, 0);
+    page.fill(area, ground, 0);
     let words = Paint { ground, ink: Rgb888::WHITE };
     let entries =
         [(Key::Disc, theme::DISC, 1), (Key::Cup, theme::CUP, 3), (Key::Fovea, theme::FOVEA, 0)];
     for (cell, (key, color, dashes)) in grid(area, 3, 1).into_iter().zip(entries) {
-        let mut cell = inset(cell, sheet.em(0.2));
-        let mut sample = cut_start(&mut cell, sheet.em(2.0));
-        cut_start(&mut cell, sheet.em(0.4));
-        let thick = sheet.em(0.18).max(2);
+        let mut cell = inset(cell, margin);
+        let mut sample = cut_start(&mut cell, width);
+        cut_start(&mut cell, gap);
+        let thick = thick.max(2);
         if dashes == 0 {
-            sheet.page.sign(sample, Sign::Plus, Paint { ground, ink: color });
+            page.sign(sample, Sign::Plus, Paint { ground, ink: color });
         } else {
             let middle = (sample.size.height as i32 - thick) / 2;
             cut_top(&mut sample, middle);
             let line = cut_top(&mut sample, thick);
             for (index, dash) in grid(line, 2 * dashes - 1, 1).into_iter().enumerate() {
                 if index % 2 == 0 {
-                    sheet.page.fill(dash, color, 0);
+                    page.fill(dash, color, 0);
                 }
             }
         }
-        sheet.page.text(cell, sheet.words(key), Style::TEXT, words);
+        page.text(cell, language.text(key), Style::TEXT, words);
     }
 }

@@ -8,6 +8,7 @@ use crate::display::Frame;
 use crate::model::{Action, Errand, Kiosk};
 use crate::page::{Face, Item, Page, Style};
 use crate::panel::{Panel, cut_bottom, cut_start, cut_top, inset};
+use crate::screens::result::probability_text;
 use crate::screens::{Sheet, eye_key, quality_text, reason_text};
 use crate::sign::Sign;
 use crate::text::Typesetter;
@@ -143,10 +144,9 @@ pub fn render(visit: &Visit, language: Language, setter: &Typesetter) -> Frame {
 fn exam_text(language: Language, exam: &EyeExam) -> String {
     let eye = language.text(eye_key(exam.eye));
     match &exam.finding {
-        Finding::Graded { probability, threshold, vcdr, .. } => {
-            let values = [("p", &*format!("{probability:.2}")), ("t", &*format!("{threshold:.2}"))];
+        Finding::Graded { vcdr, .. } => {
             let ratio = fill(language.text(Key::Vcdr), &[("v", &format!("{vcdr:.2}"))]);
-            format!("{eye}: {}; {ratio}", fill(language.text(Key::Probability), &values))
+            format!("{eye}: {}; {ratio}", probability_text(language, exam))
         }
         Finding::Retake { reasons } | Finding::Ungradable { reasons } => {
             let first = reasons.first().map_or("", String::as_str);

@@ -12,10 +12,13 @@ use glaucoma_kiosk::model::{
 };
 use glaucoma_kiosk::panel::Panel;
 use glaucoma_kiosk::picture::{EyePicture, View};
+use glaucoma_kiosk::screens::report::Report;
 use glaucoma_kiosk::theme::Theme;
 use glaucoma_kiosk::words::Language;
 use glaucoma_records::decide::Rules;
-use glaucoma_records::visit::{Decision, EyeExam, Finding, ModelName, Person, Sex, Uid};
+use glaucoma_records::visit::{
+    Decision, EyeExam, EyeWithoutPhotograph, Finding, ModelName, NoPhotograph, Person, Sex, Uid,
+};
 use image::{Rgb, RgbImage};
 
 pub const PANELS: [Panel; 4] =
@@ -41,6 +44,7 @@ pub fn setup() -> Setup {
         operators: vec!["A. Uwase".into(), "J. Mugisha".into()],
         rules: Rules::default(),
         lock_after_s: 300,
+        shutter: false,
     }
 }
 
@@ -251,6 +255,10 @@ fn around_the_photograph(add: Add<'_>) {
         kiosk.screen = Screen::Photograph { eye };
     };
     add("photograph", &|kiosk| photograph(kiosk, vec![exam(Right, graded(0.72))], Left));
+    add("photograph-shutter", &|kiosk| {
+        photograph(kiosk, vec![], Right);
+        kiosk.setup.shutter = true;
+    });
     add("photograph-offline", &|kiosk| {
         photograph(kiosk, vec![], Right);
         kiosk.camera = false;
@@ -367,6 +375,34 @@ fn after_the_visit(add: Add<'_>) {
             kiosk.screen = Screen::Summary;
         });
     }
+}
+
+/// Visits that together show everything a report can say.
+pub fn reported() -> Vec<OpenVisit> {
+    let ungradable = || Finding::Ungradable { reasons: reasons(&["washed_out", "shadow"]) };
+    let named = EyeExam { burned_in: Some(true), ..exam(Left, ungradable()) };
+    let mut visits = vec![
+        visit(vec![exam(Right, graded(0.72)), named]),
+        visit(vec![exam(Right, graded(0.05)), exam(Left, graded(0.49))]),
+        visit(vec![exam(Right, graded(0.1)), exam(Left, graded(0.2))]),
+        visit(vec![]),
+        visit(vec![exam(Right, Finding::Retake { reasons: reasons(&["glare"]) })]),
+    ];
+    for eye in [Right, Left] {
+        let why = NoPhotograph::NotPossible;
+        visits[3].visit.without_photograph.push(EyeWithoutPhotograph { eye, why });
+    }
+    visits[4].toggle_absent(Left);
+    visits[2].visit.person.sex = Sex::Other;
+    for open in &mut visits {
+        open.visit.decision = open.decision();
+    }
+    visits
+}
+
+/// The visit's report.
+pub fn report(open: &OpenVisit) -> Report<'_> {
+    Report { visit: &open.visit, pictures: &open.pictures, audit_head: [0xab; 32] }
 }
 
 /// Whether the open decision is that nothing is suspected.

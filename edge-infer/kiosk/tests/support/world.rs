@@ -94,9 +94,12 @@ impl FakeWorld {
                 self.printed += 1;
                 vec![Event::PrintDone]
             }
-            Command::ExportUsb => vec![Event::ExportDone(self.saved.len() as u32)],
+            Command::ExportUsb { .. } => vec![Event::ExportDone(self.saved.len() as u32)],
             Command::Sync => vec![Event::Delivered { waiting: 0 }],
-            Command::EyeConfirmed { .. } | Command::LeaveOut { .. } | Command::Lock => Vec::new(),
+            Command::TakePhotograph { .. }
+            | Command::EyeConfirmed { .. }
+            | Command::LeaveOut { .. }
+            | Command::Lock => Vec::new(),
         }
     }
 }

@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 use super::*;
-use crate::visit::{EyeWithoutPhotograph, ModelName, Person, Uid};
+use crate::visit::EyeWithoutPhotograph;
 use Laterality::{Left, Right};
 
 fn exam(eye: Laterality, finding: Finding) -> EyeExam {
@@ -105,4 +105,27 @@ fn without_identity_nothing_identifying_is_left() {
         }
         assert!(text.contains("0123456789abcdef"));
     }
+}
+
+#[test]
+fn an_eye_speaks_by_its_suspected_photograph() {
+    let graded = |probability| Finding::Graded {
+        probability,
+        threshold: 0.5,
+        vcdr: probability,
+        vcdr_interval: None,
+    };
+    let mut visit = recorded().visit;
+    visit.exams = vec![exam(Right, graded(0.75)), exam(Right, graded(0.25))];
+    visit.exams.push(exam(Left, Finding::Retake { reasons: vec!["focus".into()] }));
+    visit.exams.push(exam(Left, graded(0.125)));
+    visit.exams.push(exam(Left, Finding::Ungradable { reasons: vec!["focus".into()] }));
+    let speaks =
+        |visit: &Visit| [Right, Left].map(|eye| speaks_for(visit, eye).unwrap().finding.clone());
+    assert_eq!(speaks(&visit), [graded(0.75), graded(0.125)]);
+    // A photograph that seems to be of the other eye speaks for nobody while there is another.
+    visit.exams[0].eye_seen = Some(Left);
+    assert_eq!(speaks(&visit)[0], graded(0.25));
+    visit.exams.remove(1);
+    assert_eq!(speaks(&visit)[0], graded(0.75));
 }

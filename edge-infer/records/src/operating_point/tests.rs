@@ -4,11 +4,11 @@ use proptest::prelude::*;
 
 use super::*;
 
-fn row(threshold: f64, sensitivity: f64, specificity: f64) -> TablePoint {
-    TablePoint { threshold, sensitivity, specificity }
+fn row(threshold: f64, sensitivity: f64, specificity: f64) -> OperatingRow {
+    OperatingRow { threshold, sensitivity, specificity }
 }
 
-fn table() -> Vec<TablePoint> {
+fn table() -> Vec<OperatingRow> {
     vec![row(0.2, 0.95, 0.70), row(0.5, 0.80, 0.90), row(0.8, 0.50, 0.98)]
 }
 
@@ -54,8 +54,8 @@ fn the_ends_have_no_share() {
 #[test]
 fn what_cannot_be_is_refused() {
     let wanted = Wanted::Ppv(0.1);
-    let of = |table: &[TablePoint]| operating_point(table, 0.04, wanted);
-    let refused = |table: &[TablePoint]| matches!(of(table), Err(OperatingPointError::Table(_)));
+    let of = |table: &[OperatingRow]| operating_point(table, 0.04, wanted);
+    let refused = |table: &[OperatingRow]| matches!(of(table), Err(OperatingPointError::Table(_)));
     assert!(refused(&[]));
     assert!(refused(&[row(0.5, f64::NAN, 0.9)]));
     assert!(refused(&[row(0.5, 1.1, 0.9)]));
@@ -71,7 +71,7 @@ fn what_cannot_be_is_refused() {
 }
 
 /// A table as a model may have: sensitivity falls, specificity rises.
-fn any_table() -> impl Strategy<Value = Vec<TablePoint>> {
+fn any_table() -> impl Strategy<Value = Vec<OperatingRow>> {
     proptest::collection::vec((0.0..=1.0, 0.0..=1.0_f64), 1..12).prop_map(|pairs| {
         let (mut falling, mut rising): (Vec<f64>, Vec<f64>) = pairs.into_iter().unzip();
         falling.sort_by(|a, b| b.total_cmp(a));
@@ -100,7 +100,7 @@ proptest! {
     fn the_choice_is_within_the_wish_and_no_more_sensitive_row_is(
         table in any_table(), prevalence in 0.0..=1.0, most in 0.0..=1000.0
     ) {
-        let within = |point: &TablePoint| trade_off(*point, prevalence).referrals_per_1000 <= most;
+        let within = |point: &OperatingRow| trade_off(*point, prevalence).referrals_per_1000 <= most;
         match operating_point(&table, prevalence, Wanted::ReferralsPer1000(most)) {
             Ok(row) => {
                 prop_assert!(row.referrals_per_1000 <= most + 1e-6);

@@ -9,14 +9,16 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use clap::Args;
+use embedded_graphics::prelude::Size;
 use glaucoma_common::photo::Limits;
+use glaucoma_kiosk::display::{Frame, write_png};
+use glaucoma_kiosk::text::Typesetter;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::Completion;
 use super::engine::{EngineArgs, Photographs};
 use crate::archive::Shard;
 use crate::bundle::{self, Bundle};
-use crate::display::{Frame, png};
 use crate::exam::{ExamResult, Outcome, examine};
 use crate::report::{Record, describe};
 use crate::screen::{ResultView, draw_result};
@@ -96,6 +98,7 @@ fn one_by_one(args: &ScreenArgs, sources: &Sources, bundle: &Bundle) -> anyhow::
     let mut outputs = Outputs::prepare(args.out.as_deref(), sources.single_file())?;
     let found: Vec<Found> = sources.photographs().collect();
     let progress = progress_bar(found.len());
+    let setter = Typesetter::new();
     let mut completion = Completion::Whole;
     for one in &found {
         let name = match one {
@@ -109,7 +112,7 @@ fn one_by_one(args: &ScreenArgs, sources: &Sources, bundle: &Bundle) -> anyhow::
         }
         let below = one.as_ref().ok().and_then(|photograph| photograph.below());
         let picture = outputs.path_for(below.unwrap_or(plain_name(&name)));
-        progress.suspend(|| report(args, &name, &exam, bundle, picture.as_deref()))?;
+        progress.suspend(|| report(args, &name, &exam, bundle, picture.as_deref(), &setter))?;
         progress.inc(1);
     }
     progress.finish_and_clear();
@@ -137,14 +140,15 @@ fn report(
     exam: &ExamResult,
     bundle: &Bundle,
     picture: Option<&Path>,
+    setter: &Typesetter,
 ) -> anyhow::Result<()> {
     let manifest = &bundle.manifest;
     if let Some(path) = picture {
         let title = plain_name(name).to_string_lossy();
         let view = ResultView { title: &title, exam, model: (&manifest.name, &manifest.version) };
-        let mut frame = Frame::new(args.size.0, args.size.1);
-        let Ok(()) = draw_result(&view, &mut frame);
-        png::write(&frame, path)?;
+        let mut frame = Frame::new(Size::new(args.size.0, args.size.1));
+        let Ok(()) = draw_result(&view, setter, &mut frame);
+        write_png(&frame, path)?;
     }
     let text = if args.json {
         serde_json::to_string(&Record::new(name, exam, bundle))? + "\n"

@@ -5,7 +5,7 @@
 //! neither the rim nor the camera's notch reaches. These definitions belong to the limits in the
 //! manifest: a change here makes every released limit mean something else.
 
-use glaucoma_common::preprocess::{
+use crate::preprocess::{
     FieldOfView, NativePoint, Placement, PreprocessError, ResizeFilter, prepare_region,
 };
 use image::RgbImage;
