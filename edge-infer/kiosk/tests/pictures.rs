@@ -7,15 +7,16 @@
 mod support;
 
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::channel;
 
 use embedded_graphics::pixelcolor::Rgb888;
 use embedded_graphics::prelude::*;
 use embedded_graphics::primitives::Rectangle;
 use glaucoma_kiosk::display::{DisplayError, Frame, Presenter, write_png};
+use glaucoma_kiosk::event_loop::{Channels, replay};
 use glaucoma_kiosk::input::script;
 use glaucoma_kiosk::model::Kiosk;
 use glaucoma_kiosk::panel::Panel;
-use glaucoma_kiosk::replay::replay;
 use glaucoma_kiosk::stage::{self, Stage};
 use glaucoma_kiosk::text::Typesetter;
 use glaucoma_kiosk::theme::Theme::{self, Dark, Daylight};
@@ -192,8 +193,11 @@ fn the_day_is_shown_as_before() {
     let steps = script::parse(script, Path::new("day.script")).unwrap();
     let kiosk = Kiosk::new(PI, support::setup(), En, Daylight);
     let mut stage = Stage::new(kiosk, Film::default());
-    let mut world = FakeWorld { failures: 1, ..FakeWorld::default() };
-    replay(&mut stage, &steps, &mut world).unwrap();
+    let (requests, asked) = channel();
+    let (answers, messages) = channel();
+    let world = FakeWorld { failures: 1, ..FakeWorld::default() };
+    std::thread::spawn(move || world.answer(&asked, &answers));
+    replay(&mut stage, &Channels { requests, messages }, &steps).unwrap();
     let film = stage.presenter.0;
     let chosen: Vec<&Frame> = STRIP.iter().map(|&index| &film[index]).collect();
     assert_eq!(differs("day.png", &strip(&chosen)), None);
