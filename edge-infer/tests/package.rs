@@ -58,11 +58,14 @@ fn the_examples_in_the_shipped_configuration_are_accepted() {
 
 #[test]
 fn the_service_writes_where_the_configuration_says() {
-    let state = format!("/var/lib/{}", unit("StateDirectory")[0]);
+    let folders = unit("StateDirectory").remove(0);
+    let folders = folders.split(' ').map(|folder| format!("/var/lib/{folder}"));
+    let [state, output] = folders.collect::<Vec<_>>().try_into().unwrap();
     let Config { journal, intake, .. } = Config::read(&package().join("camp.toml")).unwrap();
     for path in [&journal.folder, &journal.device_secret, &journal.output, &intake.inbox] {
         assert!(path.starts_with(&state), "{}", path.display());
     }
+    assert_eq!(journal.output, Path::new(&output), "slips are written from the first day on");
     let user = &unit("User")[0];
     assert!(read("edge-infer.sysusers").contains(&format!("u {user} - ")));
     assert!(read("edge-infer.tmpfile").contains(&format!("d {state} 0700 {user} ")));
