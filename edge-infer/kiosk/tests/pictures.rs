@@ -191,7 +191,8 @@ fn strip(film: &[&Frame]) -> Frame {
 fn the_day_is_shown_as_before() {
     let script = include_str!("day.script");
     let steps = script::parse(script, Path::new("day.script")).unwrap();
-    let kiosk = Kiosk::new(PI, support::setup(), En, Daylight);
+    let mut kiosk = Kiosk::new(PI, support::setup(), En, Daylight);
+    kiosk.status = support::kiosk(PI, En, Daylight).status;
     let mut stage = Stage::new(kiosk, Film::default());
     let (requests, asked) = channel();
     let (answers, messages) = channel();
