@@ -235,7 +235,11 @@ fn sample_variance(values: &[f64]) -> f64 {
 
 /// The `share` quantile of ascending values, linear between neighbours (type 7 of Hyndman and Fan,
 /// numpy's default).
-fn quantile(ascending: &[f64], share: f64) -> f64 {
+///
+/// # Panics
+/// When there are none.
+#[must_use]
+pub fn quantile(ascending: &[f64], share: f64) -> f64 {
     let position = share * (ascending.len() - 1) as f64;
     let below = position.floor() as usize;
     let above = (below + 1).min(ascending.len() - 1);

@@ -211,6 +211,25 @@ fn damage_is_named() {
 }
 
 #[test]
+fn a_camp_works_at_the_threshold_that_its_clinic_can_cope_with() {
+    let camp =
+        Camp::founded_with("[camp.operating_point]\nprevalence = 0.04\nreferrals_per_1000 = 999\n");
+    let asked = ["--prevalence", "0.04", "--referrals-per-1000", "999", "--json"];
+    let table = done(&edge_infer(&[&["operating-point"], &asked[..]].concat(), ""));
+    let chosen = &serde_json::from_str::<Value>(&table).unwrap()["chosen"]["threshold"];
+    let day = camp.day("wait 1s\n");
+    done(&day);
+    let said = text(&day.stderr);
+    assert!(said.contains(&format!("refer from a probability of {chosen}")), "{said}");
+
+    let out_of_reach = "[camp.operating_point]\nprevalence = 0.04\nppv = 0.99\n";
+    let refused = Camp::founded_with(out_of_reach).day("wait 1s\n");
+    assert_eq!(refused.status.code(), Some(2));
+    let said = text(&refused.stderr);
+    assert!(said.contains("camp.operating_point: no threshold of the table"), "{said}");
+}
+
+#[test]
 fn what_is_not_a_configuration_is_refused_by_its_key() {
     let camp = Camp::founded();
     for (config, word) in [

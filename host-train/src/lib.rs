@@ -1,6 +1,7 @@
 //! Trains the multi-task glaucoma network of Pascal et al. 2022, evaluates it, exports a bundle.
 
 pub mod adam;
+pub mod calibration;
 pub mod cli;
 pub mod dataset;
 pub mod evaluation;

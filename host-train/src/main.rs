@@ -1,7 +1,9 @@
 //! `host-train`: the engineer's program. One `match`, one file a subcommand.
 
 use clap::Parser;
-use host_train::cli::{Cli, Command, curves, data, evaluate, export, phantom, study, train};
+use host_train::cli::{
+    Cli, Command, calibrate, curves, data, evaluate, export, gate, phantom, study, train,
+};
 use host_train::memory::Recycler;
 use std::process::ExitCode;
 use tracing_subscriber::EnvFilter;
@@ -35,5 +37,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Study(args) => study::run(args),
         Command::Evaluate(args) => evaluate::run(args),
         Command::Export(args) => export::run(args),
+        Command::Calibrate(args) => calibrate::run(args),
+        Command::Gate(args) => gate::run(args),
     }
 }

@@ -14,7 +14,7 @@ import time
 
 from pictures import compare, read_png, read_ppm, write_png
 
-ROOT, KERNEL, DISK, ON_DISPLAY, PICTURES = sys.argv[1:]
+QEMU, ROOT, KERNEL, DISK, ON_DISPLAY, PICTURES = sys.argv[1:]
 PATIENCE = 120  # seconds for one answer; software emulation is slow
 TABLET = 32768  # steps of QEMU's tablet across and down
 
@@ -59,7 +59,7 @@ class Machine:
         with open(self.memory, "wb") as file:
             file.truncate(8 << 20)
         self.qemu = subprocess.Popen([
-            f"{ROOT}/usr/bin/qemu-system-x86_64", "-L", f"{ROOT}/usr/share/qemu", "-L", f"{ROOT}/usr/share/seabios",
+            QEMU, "-L", f"{ROOT}/usr/share/qemu", "-L", f"{ROOT}/usr/share/seabios",
             "-accel", accel, "-m", "768", "-nodefaults", "-no-reboot", "-display", "none",
             "-kernel", KERNEL, "-initrd", DISK,
             "-append", "console=ttyS1 quiet panic=-1 vt.global_cursor_default=0",
@@ -248,6 +248,8 @@ def mode_setting(machine):
     """A whole walk on a display behind mode setting: devices that come and go, touch, keys, scanner."""
     machine.load("bochs")
     card = machine.card("bochs-drm")
+    if console_sees(machine, lambda: machine.keys("a", "b", "ret")) != ["ab"]:
+        raise AssertionError("the console does not see keys before the kiosk holds them")
     kiosk = Kiosk(machine, f"drm:{card}", name="bochs")
     kiosk.look(machine.screen("vga"))
     machine.control("device_add", driver="usb-tablet", id="tablet")
@@ -265,14 +267,27 @@ def mode_setting(machine):
     kiosk.button("up", "up")
     kiosk.look(machine.screen("vga"))
     kiosk.tablet("NewPerson")
-    machine.keys("r", "w", "minus", "7", "7", "ret")
-    kiosk.until(r'Scanned\("rw-77"\)')
-    kiosk.script.append("scan rw-77")
-    kiosk.shown()
+
+    def scan():
+        machine.keys("r", "w", "minus", "7", "7", "ret")
+        kiosk.until(r'Scanned\("rw-77"\)')
+        kiosk.script.append("scan rw-77")
+        kiosk.shown()
+
+    if seen := console_sees(machine, scan):
+        raise AssertionError(f"the console sees what is scanned: {seen}")
     screen = machine.screen("vga")
     kiosk.look(screen)
     kiosk.end()
     return screen
+
+
+def console_sees(machine, typing):
+    """What a reader of the machine's console gets while something is typed."""
+    machine.run("cat /dev/tty1 > /tmp/typed & CONSOLE=$!")
+    typing()
+    time.sleep(1)
+    return machine.run("kill $CONSOLE; cat /tmp/typed; rm /tmp/typed")
 
 
 def turned_panel(machine):
@@ -372,7 +387,7 @@ def main():
             raise
         finally:
             machine.qemu.kill()
-    version = subprocess.run([f"{ROOT}/usr/bin/qemu-system-x86_64", "--version"], check=True, capture_output=True)
+    version = subprocess.run([QEMU, "--version"], check=True, capture_output=True)
     print("all is as drawn:", version.stdout.decode().splitlines()[0])
 
 

@@ -6,7 +6,7 @@
 #   tests/vm/display.sh [FOLDER]      pictures of the screen go into FOLDER
 #
 # Needs Debian 12 or later (x86-64) with python3. QEMU and the kernel are downloaded and unpacked, never
-# installed, into VM_DIR (target/vm): about 800 MB.
+# installed, into VM_DIR (target/vm): up to 800 MB.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 for tool in apt-get dpkg-deb python3 strip; do
@@ -23,9 +23,13 @@ unpacked() {
   LD_LIBRARY_PATH=$ROOT/usr/lib/x86_64-linux-gnu:$ROOT/lib/x86_64-linux-gnu exec -a "$1" "$ROOT/bin/kmod" "${@:2}"
 }
 
+# The kernel, busybox and kmod in any case; QEMU with what it stands on where it is not installed.
 packages() {
-  apt-get install --simulate --no-install-recommends kmod qemu-system-x86 busybox-static linux-image-amd64 |
-    awk '/^Inst / { print $2 }'
+  {
+    apt-get install --simulate --no-install-recommends qemu-system-x86 | awk '/^Inst / { print $2 }'
+    apt-cache depends linux-image-amd64 | awk '/Depends: linux-image/ { print $2 }'
+    printf '%s\n' busybox-static kmod
+  } | sort -u
 }
 
 if [ ! -e "$VM/unpacked" ]; then
@@ -37,6 +41,7 @@ if [ ! -e "$VM/unpacked" ]; then
   touch "$VM/unpacked"
 fi
 KERNEL=$(ls "$ROOT/lib/modules")
+QEMU=$(PATH=$PATH:$ROOT/usr/bin command -v qemu-system-x86_64)
 
 cargo build --release -p glaucoma-kiosk --features drm,evdev,fbdev --examples
 EXAMPLES=$(realpath "$TARGET/release/examples")
@@ -64,4 +69,4 @@ cp tests/vm/init "$DISK/init"
 (cd "$DISK" && find . | "$DISK/bin/busybox" cpio -o -H newc 2> /dev/null | gzip -1) > "$VM/disk.gz"
 
 export LD_LIBRARY_PATH=$ROOT/usr/lib/x86_64-linux-gnu:$ROOT/lib/x86_64-linux-gnu
-python3 tests/vm/display.py "$ROOT" "$ROOT/boot/vmlinuz-$KERNEL" "$VM/disk.gz" "$EXAMPLES/on_display" "$PICTURES"
+python3 tests/vm/display.py "$QEMU" "$ROOT" "$ROOT/boot/vmlinuz-$KERNEL" "$VM/disk.gz" "$EXAMPLES/on_display" "$PICTURES"

@@ -14,12 +14,11 @@ use std::time::Duration;
 
 use embedded_graphics::prelude::*;
 use embedded_graphics::primitives::Rectangle;
-use glaucoma_common::reading::Laterality;
 use glaucoma_kiosk::display::{self, DisplayChoice, DisplayError, Frame, Presenter, Turn};
+use glaucoma_kiosk::event_loop::{Channels, Message, Request, replay};
 use glaucoma_kiosk::input::{self, InputChoice, Sink, script};
 use glaucoma_kiosk::model::{Check, Command, Event, Kiosk, Setup, Status};
 use glaucoma_kiosk::panel::Panel;
-use glaucoma_kiosk::replay::{World, replay};
 use glaucoma_kiosk::stage::Stage;
 use glaucoma_kiosk::theme::Theme;
 use glaucoma_kiosk::words::Language;
@@ -52,15 +51,23 @@ fn run() -> Result<(), AnyError> {
         _ => Panel::PI_7_INCH,
     };
 
-    let (sender, events) = mpsc::channel();
-    let sink = Sink::new(sender);
+    let (sender, messages) = mpsc::channel();
+    let sink = Sink::new(sender.clone());
     let open = display::open(&display, panel, turn, &sink)?;
     let Panel { size, mm_per_px } = open.panel;
     println!("panel {}x{} {mm_per_px}", size.width, size.height);
     let mut stage = Stage::new(kiosk(open.panel), Told { inner: open.presenter, shown: 0 });
     match from {
         Some(InputChoice::Script(file)) => {
-            replay(&mut stage, &script::read(Path::new(&file))?, &mut Nothing)?;
+            let steps = script::read(Path::new(&file))?;
+            let (requests, asked) = mpsc::channel();
+            std::thread::spawn(move || {
+                for request in asked {
+                    // Who has heard the last answer needs no other.
+                    let _ = sender.send(Message::Answer(answer(request)));
+                }
+            });
+            replay(&mut stage, &Channels { requests, messages }, &steps)?;
             return Ok(());
         }
         Some(InputChoice::Evdev) => {
@@ -72,13 +79,13 @@ fn run() -> Result<(), AnyError> {
     // As a replay begins.
     take(&mut stage, Event::Tick { seconds: 0, clock: (8, 0) })?;
     while !sink.ended() {
-        match events.recv_timeout(Duration::from_millis(200)) {
-            Ok(event) => {
+        match messages.recv_timeout(Duration::from_millis(200)) {
+            Ok(Message::Event(event)) => {
                 println!("{event:?}");
                 take(&mut stage, event)?;
             }
-            Err(RecvTimeoutError::Timeout) => {}
-            Err(RecvTimeoutError::Disconnected) => break,
+            Ok(Message::Answer(_)) | Err(RecvTimeoutError::Timeout) => {}
+            Ok(Message::Stop) | Err(RecvTimeoutError::Disconnected) => break,
         }
     }
     Ok(())
@@ -91,7 +98,7 @@ fn take(stage: &mut Stage<Told>, event: Event) -> Result<(), DisplayError> {
         let commands = stage.handle(event);
         stage.show()?;
         for command in commands {
-            events.extend(Nothing.perform(command, &stage.kiosk));
+            events.extend(answer(Request::Command(command)));
         }
     }
     for button in stage.kiosk.page().buttons() {
@@ -109,11 +116,12 @@ fn kiosk(panel: Panel) -> Kiosk {
         operators: vec!["A. Uwase".into()],
         rules: Rules::default(),
         lock_after_s: 300,
+        shutter: false,
     };
     let mut kiosk = Kiosk::new(panel, setup, Language::En, Theme::Daylight);
     let fine = |detail: &str| Check { fine: true, detail: detail.into() };
     let (model, storage) = (fine("none"), fine("none"));
-    kiosk.status = Status { model, storage, clock: fine(""), power: fine("") };
+    kiosk.status = Status { model, storage, clock: fine(""), power: Some(fine("")) };
     kiosk.camera = true;
     kiosk
 }
@@ -131,22 +139,14 @@ impl Presenter for Told {
     }
 }
 
-/// An outside that takes any PIN and has no camera.
-struct Nothing;
-
-impl World for Nothing {
-    fn photograph(&mut self, _: &Path, _: Option<Laterality>) -> Vec<Event> {
-        Vec::new()
-    }
-
-    fn perform(&mut self, command: Command, _: &Kiosk) -> Vec<Event> {
-        match command {
-            Command::UnlockPin { .. } => vec![Event::Unlocked],
-            Command::MakeNumber => vec![Event::NumberMade("HY-0001".into())],
-            Command::RegisterPerson(_) => {
-                vec![Event::VisitBegun { uid: Uid("2.25.1".into()), begun_at: String::new() }]
-            }
-            _ => Vec::new(),
+/// What an outside says that takes any PIN and has no camera.
+fn answer(request: Request) -> Vec<Event> {
+    match request {
+        Request::Command(Command::UnlockPin { .. }) => vec![Event::Unlocked],
+        Request::Command(Command::MakeNumber) => vec![Event::NumberMade("HY-0001".into())],
+        Request::Command(Command::RegisterPerson { .. }) => {
+            vec![Event::VisitBegun { uid: Uid("2.25.1".into()), begun_at: String::new() }]
         }
+        Request::Command(_) | Request::Photograph { .. } => Vec::new(),
     }
 }

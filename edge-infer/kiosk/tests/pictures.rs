@@ -7,15 +7,23 @@
 mod support;
 
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::channel;
 
-use glaucoma_kiosk::display::{Frame, write_png};
+use embedded_graphics::pixelcolor::Rgb888;
+use embedded_graphics::prelude::*;
+use embedded_graphics::primitives::Rectangle;
+use glaucoma_kiosk::display::{DisplayError, Frame, Presenter, write_png};
+use glaucoma_kiosk::event_loop::{Channels, replay};
+use glaucoma_kiosk::input::script;
 use glaucoma_kiosk::model::Kiosk;
 use glaucoma_kiosk::panel::Panel;
-use glaucoma_kiosk::stage;
+use glaucoma_kiosk::stage::{self, Stage};
 use glaucoma_kiosk::text::Typesetter;
 use glaucoma_kiosk::theme::Theme::{self, Dark, Daylight};
 use glaucoma_kiosk::words::Language::{self, Am, Ar, En, Es, Fr, Hi, Pt, Sw};
+use image::imageops::{self, FilterType};
 use image::{Rgb, RgbImage};
+use support::world::FakeWorld;
 
 /// A channel may differ by this much: another processor rounds otherwise.
 const TOLERANCE: u8 = 8;
@@ -145,4 +153,53 @@ fn the_slip_is_printed_as_before() {
         })
         .collect();
     assert!(failures.is_empty(), "{}", failures.join("\n"));
+}
+
+/// Keeps every picture that is shown.
+#[derive(Default)]
+struct Film(Vec<Frame>);
+
+impl Presenter for Film {
+    fn present(&mut self, frame: &Frame, _: Rectangle) -> Result<(), DisplayError> {
+        self.0.push(frame.clone());
+        Ok(())
+    }
+}
+
+/// Those of the day's pictures, by number from 0, that stand in the film strip.
+const STRIP: [usize; 16] = [2, 10, 15, 17, 19, 24, 32, 35, 38, 42, 48, 51, 54, 62, 76, 78];
+
+/// Pictures beside and above each other, four a row, each shrunk to three eighths.
+fn strip(film: &[&Frame]) -> Frame {
+    let (cell, gap) = (Size::new(300, 180), Size::new(6, 6));
+    let rows = film.len().div_ceil(4) as u32;
+    let mut strip = Frame::new((cell + gap).component_mul(Size::new(4, rows)) + gap);
+    for (index, frame) in film.iter().enumerate() {
+        let place = Size::new(index as u32 % 4, index as u32 / 4);
+        let corner = Point::zero() + (cell + gap).component_mul(place) + gap;
+        let small =
+            imageops::resize(&frame.to_image(), cell.width, cell.height, FilterType::Triangle);
+        let pixels = small.enumerate_pixels().map(|(x, y, &Rgb([r, g, b]))| {
+            Pixel(corner + Point::new(x as i32, y as i32), Rgb888::new(r, g, b))
+        });
+        let Ok(()) = strip.draw_iter(pixels);
+    }
+    strip
+}
+
+#[test]
+fn the_day_is_shown_as_before() {
+    let script = include_str!("day.script");
+    let steps = script::parse(script, Path::new("day.script")).unwrap();
+    let mut kiosk = Kiosk::new(PI, support::setup(), En, Daylight);
+    kiosk.status = support::kiosk(PI, En, Daylight).status;
+    let mut stage = Stage::new(kiosk, Film::default());
+    let (requests, asked) = channel();
+    let (answers, messages) = channel();
+    let world = FakeWorld { failures: 1, ..FakeWorld::default() };
+    std::thread::spawn(move || world.answer(&asked, &answers));
+    replay(&mut stage, &Channels { requests, messages }, &steps).unwrap();
+    let film = stage.presenter.0;
+    let chosen: Vec<&Frame> = STRIP.iter().map(|&index| &film[index]).collect();
+    assert_eq!(differs("day.png", &strip(&chosen)), None);
 }

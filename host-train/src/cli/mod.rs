@@ -1,10 +1,12 @@
 //! The command line: what can be asked, one file a subcommand.
 
+pub mod calibrate;
 pub mod curves;
 pub mod data;
 pub mod device;
 pub mod evaluate;
 pub mod export;
+pub mod gate;
 pub mod phantom;
 pub mod study;
 pub mod train;
@@ -37,4 +39,8 @@ pub enum Command {
     Evaluate(evaluate::Args),
     /// Write a checkpoint as an ONNX bundle for the device.
     Export(export::Args),
+    /// Run a bundle on labelled photographs and write into it how far it is to be trusted.
+    Calibrate(calibrate::Args),
+    /// Hold a bundle's quality gate against photographs and phantoms of known quality.
+    Gate(gate::Args),
 }

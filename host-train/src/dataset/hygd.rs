@@ -11,6 +11,12 @@ use std::path::Path;
 pub const LOOKED_FOR: &str =
     "HYGD: images/ and annotations.csv with columns image, patient, label, quality_score";
 
+/// The data set's name.
+pub const NAME: &str = "hygd";
+/// What must be said of its classes wherever whole pictures are used.
+pub const CAVEAT: &str =
+    " (whole pictures; glaucoma mostly disc-centred, healthy mostly macula-centred)";
+
 const TABLE: &str = "annotations.csv";
 
 /// Whether `dir` is HYGD's layout.
@@ -33,7 +39,7 @@ pub fn import(dir: &Path) -> Result<Dataset, DatasetError> {
         match photos.take(row, row.text("image")) {
             Ok(photo) => samples.push(Sample {
                 id: format!("hygd/{}", row.text("image")),
-                dataset: "hygd".into(),
+                dataset: NAME.into(),
                 photo,
                 patient: patient(row, &mut problems),
                 part: None,
@@ -50,7 +56,7 @@ pub fn import(dir: &Path) -> Result<Dataset, DatasetError> {
         }
     }
     problems.extend(photos.unnamed(&table_path));
-    Ok(Dataset { name: "hygd".into(), root: dir.to_path_buf(), samples, problems })
+    Ok(Dataset { name: NAME.into(), root: dir.to_path_buf(), samples, problems })
 }
 
 /// Without its patient number a photograph could stand on both sides of a split, so that is a problem.

@@ -13,8 +13,9 @@ use serde_json::{Value, json};
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// Keys of the manifest that a file of overrides must not touch: they are what is exported.
-const FACTS: [&str; 10] = [
+/// Keys of the manifest that a file of overrides must not touch: they are what is exported, or what is measured of
+/// it afterwards.
+const FACTS: [&str; 12] = [
     "format",
     "name",
     "version",
@@ -23,6 +24,8 @@ const FACTS: [&str; 10] = [
     "precision",
     "input",
     "outputs",
+    "calibration",
+    "vcdr_error",
     "certificates",
     "self_test",
 ];
@@ -47,7 +50,9 @@ pub enum DescribeError {
     #[error("overrides of the manifest: {0}")]
     Toml(#[from] toml::de::Error),
     /// The overrides name a fact.
-    #[error("overrides of the manifest: `{0}` follows from the checkpoint and the command line")]
+    #[error(
+        "overrides of the manifest: `{0}` follows from the checkpoint and the command line, or is measured"
+    )]
     Fact(String),
     /// Something is missing, unknown or out of range.
     #[error("{0}; what the checkpoint does not know is given by --manifest-overrides")]

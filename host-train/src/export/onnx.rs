@@ -71,6 +71,25 @@ pub fn without_metadata(bytes: &[u8]) -> Result<Vec<u8>, prost::DecodeError> {
     Ok(file.encode_to_vec())
 }
 
+/// The file with `value` under `key` of its metadata instead of what was there, and nothing else changed.
+/// `None` where the file is not one that [`encode`] wrote: something in it would be lost.
+///
+/// # Errors
+/// Bytes that are no ONNX file.
+pub fn with_metadata(
+    bytes: &[u8],
+    key: &str,
+    value: &str,
+) -> Result<Option<Vec<u8>>, prost::DecodeError> {
+    let mut file = ModelProto::decode(bytes)?;
+    if file.encode_to_vec() != bytes {
+        return Ok(None);
+    }
+    file.metadata_props.retain(|entry| entry.key != key);
+    file.metadata_props.push(StringStringEntryProto { key: key.into(), value: value.into() });
+    Ok(Some(file.encode_to_vec()))
+}
+
 /// Collects nodes and constants while the plan is walked.
 struct Writer<'a> {
     numbers: Numbers<'a>,

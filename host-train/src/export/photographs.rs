@@ -94,7 +94,10 @@ fn divided(
 }
 
 /// The training's own source of this folder.
-fn source_of<'a>(folder: &Path, config: &'a Config) -> Option<&'a crate::training::config::Source> {
+pub(crate) fn source_of<'a>(
+    folder: &Path,
+    config: &'a Config,
+) -> Option<&'a crate::training::config::Source> {
     let folder = folder.canonicalize().ok()?;
     let same = |label: String| Path::new(&label).canonicalize().is_ok_and(|path| path == folder);
     config.data.iter().find(|source| same(source.label()))

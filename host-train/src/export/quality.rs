@@ -3,10 +3,10 @@
 
 use crate::dataset::example::Example;
 use crate::evaluation::score::{Scored, score_reading};
+use glaucoma_common::grading::grade;
 use glaucoma_common::manifest::Manifest;
 use glaucoma_common::metrics::{auc, bootstrap_interval, share_interval};
 use glaucoma_common::reading::{NetworkOutput, Reading, read};
-use glaucoma_common::risk::fuse;
 use std::collections::BTreeMap;
 
 const CONFIDENCE: f64 = 0.95;
@@ -31,15 +31,14 @@ enum Decision {
     NotReferred,
 }
 
-/// The decision of a device with `manifest`; it abstains where the reading is not whole and sound.
+/// The decision of a device with `manifest`.
 fn decide(reading: &Reading, manifest: &Manifest) -> Decision {
-    match (reading.classifier_probability, reading.vcdr) {
-        (Some(classifier), Some(vcdr)) if reading.inconsistencies.is_empty() => {
-            let risk = fuse(classifier, vcdr, &manifest.vcdr_model);
-            let refers = manifest.operating_point.refers(risk.probability);
-            if refers { Decision::Referred } else { Decision::NotReferred }
+    match grade(reading, manifest) {
+        Ok(graded) if manifest.operating_point.refers(graded.risk.probability) => {
+            Decision::Referred
         }
-        _ => Decision::Abstained,
+        Ok(_) => Decision::NotReferred,
+        Err(_) => Decision::Abstained,
     }
 }
 

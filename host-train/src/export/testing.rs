@@ -119,6 +119,9 @@ pub(crate) fn manifest(side: u32, precision: Precision) -> Manifest {
             specificity: None,
             chosen_on: "nothing".into(),
         },
+        calibration: None,
+        vcdr_error: None,
+        max_head_disagreement: None,
         provenance: Provenance {
             trained_on: vec![],
             revision: String::new(),

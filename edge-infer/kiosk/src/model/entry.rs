@@ -92,10 +92,15 @@ impl Draft {
         self.value_mut(field).pop();
     }
 
-    /// Puts a scanned or made number in place of the one that was there.
+    /// Puts a scanned or made number in place of the one that was there. One that does not fit as it is changes
+    /// nothing: cut or cleaned it might be another person's.
     pub fn set_id(&mut self, id: &str) {
-        self.id.clear();
-        id.trim().chars().for_each(|letter| self.push(Field::Id, letter));
+        let before = std::mem::take(&mut self.id);
+        let id = id.trim();
+        id.chars().for_each(|letter| self.push(Field::Id, letter));
+        if self.id != id {
+            self.id = before;
+        }
     }
 
     /// The next choice of sex.
@@ -162,8 +167,13 @@ mod tests {
         let mut draft = Draft::default();
         "12a51".chars().for_each(|letter| draft.push(Field::Age, letter));
         assert_eq!(draft.age, "125");
-        draft.set_id("  RW-00\u{7}42 é\n");
+        draft.set_id("  RW-0042\n");
         assert_eq!(draft.id, "RW-0042");
+        // Neither cleaned nor cut: that might be somebody else's number.
+        for other in ["RW-00\u{7}43", "RW-0043é", &format!("RW-{}", "1".repeat(LONGEST_ID))] {
+            draft.set_id(other);
+            assert_eq!(draft.id, "RW-0042");
+        }
         draft.push(Field::Name, ' ');
         assert_eq!(draft.name, "");
         "x".repeat(200).chars().for_each(|letter| draft.push(Field::Id, letter));

@@ -95,8 +95,9 @@ impl Devices {
     fn wait(&mut self, sink: &Sink, report: &mut impl FnMut(&InputError)) {
         let mut ready: Vec<PollFd<'_>> =
             self.held.iter().map(|held| PollFd::new(&held.device, PollFlags::IN)).collect();
-        // A wait that a signal has broken off is as good as one that is over.
         if poll(&mut ready, Some(&LOOK_UP)).is_err() {
+            // A signal has broken the wait off; should it be anything else, this is no busy loop.
+            std::thread::sleep(Duration::from_millis(20));
             return;
         }
         let ready: Vec<bool> = ready.iter().map(|fd| !fd.revents().is_empty()).collect();
