@@ -336,7 +336,7 @@ impl<'a> Device<'a> {
                 number.map(taken).into_iter().collect()
             }
             Err(error) => {
-                tracing::error!("{}: cannot be read: {error}", file.display());
+                tracing::error!("a script's photograph cannot be read: {error}");
                 vec![Event::CameraOffline]
             }
         }
