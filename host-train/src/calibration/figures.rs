@@ -78,7 +78,8 @@ pub fn range(errors: &[f64], share: f64) -> Option<(f64, f64)> {
     Some((quantile(&ascending, tail), quantile(&ascending, 1.0 - tail)))
 }
 
-/// The bound that at most the share `beyond` of `disagreements` passes, rounded up to a hundredth.
+/// The bound that the share `beyond` of `disagreements` passes (their quantile, linear between
+/// neighbours), rounded up to a hundredth.
 /// `None` where there are too few to tell so small a share.
 #[must_use]
 pub fn bound(disagreements: &[f64], beyond: f64) -> Option<f64> {

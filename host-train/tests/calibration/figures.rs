@@ -70,11 +70,14 @@ proptest! {
     }
 
     #[test]
-    fn no_more_than_the_share_passes_the_bound(
+    fn about_the_share_passes_the_bound(
         values in proptest::collection::vec(0.0..=1.0f64, 20..200),
     ) {
         let bound = bound(&values, 0.05).unwrap();
-        let beyond = values.iter().filter(|value| **value > bound).count();
-        prop_assert!(beyond as f64 <= 0.05 * values.len() as f64);
+        let beyond = values.iter().filter(|value| **value > bound).count() as f64;
+        let below = values.iter().filter(|value| **value < bound - 0.01).count() as f64;
+        let n = values.len() as f64;
+        // Linear between neighbours: to within one photograph either way.
+        prop_assert!(beyond <= 0.05 * n + 1.0 && below <= 0.95 * n + 1.0);
     }
 }
