@@ -72,9 +72,9 @@ impl VcdrError {
         ((vcdr - high).clamp(0.0, 1.0), (vcdr - low).clamp(0.0, 1.0))
     }
 
-    /// Whether nothing of this was measured on real eyes.
+    /// Photographs of real eyes that this was measured on, beside phantoms.
     #[must_use]
-    pub fn phantoms_only(&self) -> bool {
-        self.groups.iter().all(|group| group.phantoms)
+    pub fn real_eyes(&self) -> u64 {
+        self.groups.iter().filter(|group| !group.phantoms).map(|group| group.n).sum()
     }
 }

@@ -217,7 +217,8 @@ pub struct QualityLimits {
 }
 
 impl Default for QualityLimits {
-    /// Measured on real photographs of five cameras, so that all but the worst pass.
+    /// As loose as five cameras' photographs of good quality need, and no looser where faults would pass:
+    /// `edge-infer/docs/quality.md` has the rule and the figures.
     fn default() -> Self {
         Self {
             black_below: 0.03,
@@ -227,13 +228,13 @@ impl Default for QualityLimits {
             min_fov_radius_share: 0.6,
             min_visible: 0.6,
             min_circularity: 0.75,
-            min_brightness: 0.08,
-            max_brightness: 0.65,
-            max_dark_share: 0.5,
+            min_brightness: 0.119,
+            max_brightness: 0.564,
+            max_dark_share: 0.291,
             max_saturated_share: 0.05,
             min_redness: 0.38,
             min_contrast: 0.018,
-            min_focus: 0.115,
+            min_focus: 0.122,
         }
     }
 }

@@ -91,14 +91,14 @@ pub struct VcdrInterval {
     pub high: f64,
     /// Share of the measured photographs whose true ratio lay inside.
     pub share: f64,
-    /// Whether nothing of this was measured on real eyes.
-    pub phantoms_only: bool,
+    /// Photographs of real eyes that this was measured on, beside phantoms.
+    pub real_eyes: u64,
 }
 
 impl VcdrInterval {
     fn of(vcdr: f64, error: &VcdrError) -> Self {
         let (low, high) = error.interval(vcdr);
-        Self { low, high, share: error.share, phantoms_only: error.phantoms_only() }
+        Self { low, high, share: error.share, real_eyes: error.real_eyes() }
     }
 }
 

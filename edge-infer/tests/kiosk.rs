@@ -222,11 +222,20 @@ fn a_camp_works_at_the_threshold_that_its_clinic_can_cope_with() {
     let said = text(&day.stderr);
     assert!(said.contains(&format!("refer from a probability of {chosen}")), "{said}");
 
-    let out_of_reach = "[camp.operating_point]\nprevalence = 0.04\nppv = 0.99\n";
-    let refused = Camp::founded_with(out_of_reach).day("wait 1s\n");
+    let stand_in = workspace().join("edge-infer/tests/fixtures/colour_rules.onnx");
+    let args =
+        ["kiosk", "--config", &camp.path("config.toml").display().to_string()].map(String::from);
+    let display = format!("png:{}", camp.path("screens").display());
+    let input = format!("script:{}", camp.path("day.script").display());
+    let more = ["--display", &display, "--input", &input, "--model", stand_in.to_str().unwrap()];
+    let args: Vec<&str> = args.iter().map(String::as_str).chain(more).collect();
+    let refused = edge_infer(&args, "");
     assert_eq!(refused.status.code(), Some(2));
     let said = text(&refused.stderr);
-    assert!(said.contains("camp.operating_point: no threshold of the table"), "{said}");
+    assert!(
+        said.contains("camp.operating_point: the model") && said.contains("no calibration table"),
+        "{said}"
+    );
 }
 
 #[test]

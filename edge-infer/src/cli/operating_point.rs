@@ -55,6 +55,8 @@ struct Answer<'a> {
     negatives: u64,
     ungraded: u64,
     prevalence: f64,
+    /// The model's own threshold.
+    threshold: f64,
     rows: Vec<Row>,
     chosen: Option<Row>,
 }
@@ -98,6 +100,7 @@ pub fn run(args: &OperatingPointArgs) -> anyhow::Result<Completion> {
         negatives: measured.negatives,
         ungraded: measured.ungraded,
         prevalence,
+        threshold: manifest.operating_point.threshold,
         rows: measured.table.iter().map(|point| row(trade_off(*point, prevalence))).collect(),
         chosen,
     };
@@ -169,7 +172,8 @@ impl Answer<'_> {
         for row in &self.rows {
             let mark = if self.chosen.as_ref() == Some(row) { "*" } else { " " };
             // Writing to a String cannot fail.
-            let _ = writeln!(text, "{mark}{}", row.line());
+            let own = if row.threshold == self.threshold { "  the model's own" } else { "" };
+            let _ = writeln!(text, "{mark}{}{own}", row.line());
         }
         text
     }

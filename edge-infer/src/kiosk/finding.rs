@@ -36,7 +36,7 @@ pub fn finding(exam: &ExamResult, threshold: Option<f64>) -> Option<Finding> {
 /// The ratio's interval, where real eyes were measured for it: neither a screen nor a record has room to say
 /// that only synthetic pictures were.
 fn interval(grading: &Grading) -> Option<(f64, f64)> {
-    let interval = grading.vcdr_interval.filter(|interval| !interval.phantoms_only)?;
+    let interval = grading.vcdr_interval.filter(|interval| interval.real_eyes > 0)?;
     Some((interval.low, interval.high))
 }
 

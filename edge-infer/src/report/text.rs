@@ -89,9 +89,11 @@ impl Lines {
     }
 }
 
-fn interval(VcdrInterval { low, high, share, phantoms_only }: VcdrInterval) -> String {
-    let eyes = if phantoms_only { "synthetic eyes, no real ones" } else { "the eyes measured" };
-    format!("  ({low:.2} to {high:.2} for {:.0} % of {eyes})", 100.0 * share)
+fn interval(VcdrInterval { low, high, share, real_eyes }: VcdrInterval) -> String {
+    let percent = 100.0 * share;
+    format!(
+        "  ({low:.2} to {high:.2} for {percent:.0} % of the eyes measured, {real_eyes} of them real)"
+    )
 }
 
 fn region(region: &Region) -> String {

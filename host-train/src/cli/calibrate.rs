@@ -26,7 +26,7 @@ pub struct Args {
     #[arg(long, value_name = "DIR", num_args = 1..)]
     phantoms: Vec<PathBuf>,
     /// The configuration that the model was trained with: of the folders that it names, only the
-    /// validation parts are used. Without it all photographs are, and none should have been learnt from.
+    /// validation parts are used where truth is asked. Without it all photographs are, and none should have been learnt from.
     #[arg(long, value_name = "FILE.toml")]
     training: Option<PathBuf>,
     /// The share of graded photographs that may abstain because classifier and ratio disagree.
@@ -66,14 +66,17 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let mut groups = Vec::new();
     let folders = args.data.iter().map(|dir| (dir, false));
     for (dir, phantoms) in folders.chain(args.phantoms.iter().map(|dir| (dir, true))) {
-        let (name, samples) = select(dir, config.as_ref(), phantoms)?;
-        let bar = loading_bar(&name, samples.len());
-        let observations = observe(&examiner, &samples, &|| bar.inc(1))?;
+        let Selected { name, held_out, learnt } = select(dir, config.as_ref(), phantoms)?;
+        let bar = loading_bar(&name, held_out.len() + learnt.len());
+        let observations = observe(&examiner, &held_out, &|| bar.inc(1))?;
+        let learnt = observe(&examiner, &learnt, &|| bar.inc(1))?;
         bar.finish_and_clear();
-        groups.push(Group { name, phantoms, observations });
+        let learnt = learnt.into_iter().filter_map(|seen| seen.grade).collect();
+        groups.push(Group { name, phantoms, observations, learnt });
     }
     let Args { abstain_share, error_share, .. } = args;
-    let found = find(&groups, Wanted { abstain_share, error_share });
+    let threshold = examiner.manifest.operating_point.threshold;
+    let found = find(&groups, Wanted { abstain_share, error_share, threshold });
     print_summary(&groups, &found);
     let Findings { calibration, vcdr_error, max_head_disagreement } = found;
     let manifest = Manifest { calibration, vcdr_error, max_head_disagreement, ..examiner.manifest };
@@ -95,26 +98,30 @@ fn limits(manifest: &Manifest, path: &Path) -> anyhow::Result<QualityLimits> {
     serde_json::from_value(all).with_context(named)
 }
 
-/// The photographs of a folder that the model has not learnt from, and their name.
-fn select(
-    dir: &Path,
-    config: Option<&Config>,
-    phantoms: bool,
-) -> anyhow::Result<(String, Vec<Sample>)> {
+/// The photographs of a folder.
+struct Selected {
+    /// What those are called that the model has not learnt from.
+    name: String,
+    held_out: Vec<Sample>,
+    learnt: Vec<Sample>,
+}
+
+fn select(dir: &Path, config: Option<&Config>, phantoms: bool) -> anyhow::Result<Selected> {
     let dataset = open(dir)?;
     let own = if phantoms { "phantoms".to_owned() } else { dataset.name.clone() };
     let source = config.and_then(|config| Some((config, source_of(dir, config)?)));
-    let (what, samples) = match source {
+    let (what, held_out, learnt) = match source {
         Some((config, source)) => {
             let share = source.validation_share;
             let parts = divide(&dataset, share, config.validation_share, config.split_seed);
-            ("of the validation part of ", parts.validation)
+            ("of the validation part of ", parts.validation, parts.train)
         }
-        None => ("of ", dataset.samples),
+        None => ("of ", dataset.samples, Vec::new()),
     };
-    ensure!(!samples.is_empty(), "{}: no photographs {what}{own}", dir.display());
+    ensure!(!held_out.is_empty(), "{}: no photographs {what}{own}", dir.display());
     let caveat = if own == hygd::NAME { hygd::CAVEAT } else { "" };
-    Ok((format!("{} {what}{own}{caveat}", samples.len()), samples))
+    let name = format!("{} {what}{own}{caveat}", held_out.len());
+    Ok(Selected { name, held_out, learnt })
 }
 
 fn print_summary(groups: &[Group], found: &Findings) {

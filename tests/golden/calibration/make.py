@@ -13,8 +13,8 @@ import numpy as np
 MOST = 64
 
 
-def table(scores, positive):
-    """Every threshold of four decimals at which the counts change; the Pareto front of those."""
+def table(scores, positive, own):
+    """Every threshold of four decimals at which the counts change; the Pareto front of those, and `own`."""
     scores, positive = np.array(scores), np.array(positive, bool)
     thresholds = np.unique(np.floor(scores * 1e4).astype(int))
     thresholds[0] = 0
@@ -30,8 +30,12 @@ def table(scores, positive):
         )
 
     front = [row for row in rows if row[1] > 0 and not beaten(row)]
-    if len(front) > MOST:
-        front = [front[i * (len(front) - 1) // (MOST - 1)] for i in range(MOST)]
+    if len(front) > MOST - 1:
+        front = [front[i * (len(front) - 1) // (MOST - 2)] for i in range(MOST - 1)]
+    if own not in [row[0] for row in front]:
+        referred = scores >= own
+        front.append((own, referred[positive].mean(), (~referred[~positive]).mean()))
+        front.sort()
     return [list(map(float, row)) for row in front]
 
 
@@ -44,10 +48,10 @@ def error_range(errors, share):
 
 rng = np.random.default_rng(20)
 tables = []
-for n, noise, digits in [(12, 0.3, 2), (60, 0.5, 6), (400, 0.05, 9), (40, 0.0, 1)]:
+for n, noise, digits, own in [(12, 0.3, 2, 0.5), (60, 0.5, 6, 0.99), (400, 0.05, 9, 0.5), (40, 0.0, 1, 0.6)]:
     positive = rng.random(n) < 0.5
     scores = np.round(np.clip(rng.normal(0.4 + 0.2 * positive, 0.1 + noise, n), 0, 1), digits)
-    tables.append({"scores": scores.tolist(), "positive": positive.astype(int).tolist(), "rows": table(scores, positive)})
+    tables.append({"scores": scores.tolist(), "positive": positive.astype(int).tolist(), "own": own, "rows": table(scores, positive, own)})
 ranges = []
 for n, share in [(1, 0.9), (4, 0.9), (19, 0.9), (20, 0.9), (150, 0.9), (37, 0.5)]:
     errors = np.round(rng.normal(-0.05, 0.15, n), 6).tolist()

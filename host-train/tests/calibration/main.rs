@@ -1,6 +1,10 @@
 //! `host-train calibrate` and `gate` as a user runs them, and a bundle amended and read back.
 #![allow(clippy::unwrap_used)]
 
+mod figures;
+mod findings;
+mod gate;
+
 use glaucoma_common::calibration::{Calibration, OperatingRow};
 use glaucoma_common::manifest::Manifest;
 use glaucoma_tests::workspace;
@@ -106,5 +110,5 @@ fn the_gate_is_held_against_phantoms_with_known_faults() {
     let line = |start: &str| page.lines().find(|line| line.starts_with(start)).unwrap().to_owned();
     assert!(line("| Defocus ").contains("100 % [61, 100]"), "{page}");
     assert!(line("| none ").contains("| 0 % [0, 39] |"), "{page}");
-    assert!(line("| min_focus | 0.115 |").contains("refuge"), "{page}");
+    assert!(line("| min_focus | ").contains("refuge"), "{page}");
 }
