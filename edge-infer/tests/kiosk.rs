@@ -8,7 +8,7 @@ use std::net::TcpListener;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use glaucoma_tests::retina;
+use glaucoma_tests::{retina, workspace};
 use serde_json::Value;
 
 use support::camp::{Camp, EXAMINED, PIN, done, edge_infer, one_person, text, unlocking};

@@ -302,7 +302,9 @@ impl<'a> Device<'a> {
             }
             Command::EyeConfirmed { holds, .. } => self.confirm(holds),
             Command::LeaveOut { photograph } => {
-                self.photographs.take(photograph).map(settle);
+                if let Some(left_out) = self.photographs.take(photograph) {
+                    settle(left_out);
+                }
                 Ok(Vec::new())
             }
             Command::SaveVisit(visit) => self.save(&visit),
