@@ -239,6 +239,17 @@ fn a_camp_works_at_the_threshold_that_its_clinic_can_cope_with() {
 }
 
 #[test]
+fn a_threshold_that_is_known_to_miss_most_must_be_chosen() {
+    let camp = Camp::founded();
+    let config = std::fs::read_to_string(camp.path("config.toml")).unwrap();
+    std::fs::write(camp.path("config.toml"), config.replace("threshold = 0.5\n", "")).unwrap();
+    let refused = camp.day("wait 1s\n");
+    assert_eq!(refused.status.code(), Some(2));
+    let said = text(&refused.stderr);
+    assert!(said.contains("finds 0 %") && said.contains("[camp.operating_point]"), "{said}");
+}
+
+#[test]
 fn what_is_not_a_configuration_is_refused_by_its_key() {
     let camp = Camp::founded();
     for (config, word) in [

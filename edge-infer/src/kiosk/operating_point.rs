@@ -43,6 +43,44 @@ pub enum ChooseError {
     /// No threshold does what is wanted.
     #[error(transparent)]
     Choice(#[from] OperatingPointError),
+    /// Nobody has chosen, and the model's own threshold misses most of what it is to find.
+    #[error(
+        "by its own measurements {name} {version} finds {found:.0} % of the eyes with glaucoma at its own threshold          {threshold}, so the programme must choose: set camp.threshold or [camp.operating_point];          `edge-infer operating-point` shows what each threshold means"
+    )]
+    Unchosen {
+        /// The model's name.
+        name: String,
+        /// Its version.
+        version: String,
+        /// Its threshold.
+        threshold: f64,
+        /// Percent.
+        found: f64,
+    },
+}
+
+/// A model that finds less than this share of the disease at its own threshold does not screen by default.
+const LEAST_SENSITIVITY: f64 = 0.5;
+
+/// Whether `config` may be worked with: a threshold was chosen, or the model's own is not known to miss most.
+///
+/// # Errors
+/// [`ChooseError::Unchosen`].
+fn check_chosen(config: &Config, manifest: &Manifest) -> Result<(), ChooseError> {
+    let threshold = manifest.operating_point.threshold;
+    let table = manifest.calibration.iter().flat_map(|calibration| &calibration.table);
+    let mut at_or_above = table.filter(|row| row.threshold >= threshold);
+    match at_or_above.next() {
+        Some(row) if config.camp.threshold.is_none() && row.sensitivity < LEAST_SENSITIVITY => {
+            Err(ChooseError::Unchosen {
+                name: manifest.name.clone(),
+                version: manifest.version.clone(),
+                threshold,
+                found: 100.0 * row.sensitivity,
+            })
+        }
+        _ => Ok(()),
+    }
 }
 
 /// The model's calibration table.
@@ -89,7 +127,7 @@ impl Choice {
 }
 
 /// `config` with the threshold that does what it wants of `manifest`'s model, and what that means; as it is
-/// where it wants nothing.
+/// where it wants nothing and the model's own threshold will do.
 ///
 /// # Errors
 /// [`ChooseError`].
@@ -97,7 +135,10 @@ pub fn settled(
     config: &Config,
     manifest: &Manifest,
 ) -> Result<(Config, Option<TradeOff>), ChooseError> {
-    let Some(choice) = config.camp.operating_point else { return Ok((config.clone(), None)) };
+    let Some(choice) = config.camp.operating_point else {
+        check_chosen(config, manifest)?;
+        return Ok((config.clone(), None));
+    };
     let wanted = choice.wanted().map_err(ChooseError::Wish)?;
     let table = &calibration(manifest)?.table;
     let chosen = operating_point(table, choice.prevalence, wanted)?;
