@@ -48,7 +48,8 @@ cd /
 "$program" kiosk --config "$root/etc/edge-infer/camp.toml" --print-config > "$work/printed"
 echo 'the shipped configuration beside the default one:'
 "$program" kiosk --print-config | diff - "$work/printed" || true
-sed "s#/var/lib/edge-infer#$state#" "$root/etc/edge-infer/camp.toml" > "$work/camp.toml"
+# The programme must choose a threshold.
+sed -e "s#/var/lib/edge-infer#$state#" -e "s/^\[camp\]\$/[camp]\nthreshold = 0.5/" "$root/etc/edge-infer/camp.toml" > "$work/camp.toml"
 mkdir -p "$state/output"
 journal() { "$program" journal --config "$work/camp.toml" "$@"; }
 key=$(journal recovery-key --private "$work/private.key")

@@ -15,7 +15,8 @@ fn status(folder: &Path, more: &[&str]) -> Output {
     let at = |name: &str| folder.join(name).display().to_string();
     let journal = [("folder", "journal"), ("device_secret", "secret"), ("output", "")]
         .map(|(key, name)| format!("{key} = {:?}\n", at(name)));
-    std::fs::write(&config, format!("[journal]\n{}", journal.concat())).unwrap();
+    std::fs::write(&config, format!("[camp]\nthreshold = 0.5\n[journal]\n{}", journal.concat()))
+        .unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_edge-infer"));
     command.current_dir(workspace()).args(["status", "--config", config.to_str().unwrap()]);
     command.args(more).output().unwrap()

@@ -51,7 +51,7 @@ class Camp:
         self.program, self.folder = program, folder
         at = {key: json.dumps(str(folder / name))
               for key, name in [("folder", "journal"), ("device_secret", "secret"), ("output", "")]}
-        config = "\n".join(["[camp]", 'sites = ["Huye"]', "[journal]"] + [f"{key} = {path}" for key, path in at.items()])
+        config = "\n".join(["[camp]", 'sites = ["Huye"]', "threshold = 0.5", "[journal]"] + [f"{key} = {path}" for key, path in at.items()])
         (folder / "config.toml").write_text(config)
         ImageOps.mirror(Image.open(PHOTOGRAPH)).save(folder / "right.png")
         (folder / "day.script").write_text("\n".join(DAY) + "\n")

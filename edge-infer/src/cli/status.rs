@@ -34,8 +34,7 @@ pub fn run(args: &StatusArgs) -> anyhow::Result<Completion> {
     let config = Config::read(&args.config)?;
     let status = Status::read(&Subject {
         model: args.model.as_deref(),
-        journal: &config.journal.folder,
-        intake: &config.intake.folders,
+        config: &config,
         root: Path::new("/"),
     });
     let text = if args.json { serde_json::to_string(&status)? + "\n" } else { text(&status) };

@@ -10,6 +10,8 @@ use serde::Serialize;
 
 use crate::board::{Board, Power, Storage, Temperature, Throttling, temperatures, throttling};
 use crate::bundle::{self, Bundle, BundleError};
+use crate::kiosk::Config;
+use crate::kiosk::operating_point::settled;
 use crate::report::PROGRAM;
 use crate::reports::always;
 
@@ -99,10 +101,8 @@ pub struct FolderStatus {
 pub struct Subject<'a> {
     /// The model's file; none: the default one.
     pub model: Option<&'a Path>,
-    /// The folder of the journal.
-    pub journal: &'a Path,
-    /// The folders that photographs come from.
-    pub intake: &'a [PathBuf],
+    /// What the programme has set up.
+    pub config: &'a Config,
     /// Below which the machine's files are: `/` on a device.
     pub root: &'a Path,
 }
@@ -113,11 +113,12 @@ impl Status {
     pub fn read(subject: &Subject) -> Self {
         let mut troubles = Vec::new();
         let model = noted(&mut troubles, ModelStatus::default(), |found| {
-            model(subject.model, found).map_err(|error| error.to_string())
+            model(subject.model, subject.config, found)
         });
-        let nothing = JournalStatus::unknown(subject.journal);
+        let folder = &subject.config.journal.folder;
+        let nothing = JournalStatus::unknown(folder);
         let journal = noted(&mut troubles, nothing, journal);
-        let storage = Storage::of(subject.journal);
+        let storage = Storage::of(folder);
         troubles.extend(storage.and_then(storage_trouble));
         let (power, throttling) = (Power::read(subject.root), throttling(subject.root));
         troubles.extend(power.troubles());
@@ -131,7 +132,7 @@ impl Status {
             troubles.push(format!("the clock says {now}, before the model was made: set it"));
         }
         let intake: Vec<_> =
-            subject.intake.iter().map(|folder| FolderStatus::read(folder)).collect();
+            subject.config.intake.folders.iter().map(|folder| FolderStatus::read(folder)).collect();
         troubles.extend(intake.iter().filter_map(FolderStatus::trouble));
         Self {
             fine: troubles.is_empty(),
@@ -160,10 +161,13 @@ fn noted<T>(
     found
 }
 
-fn model(named: Option<&Path>, found: &mut ModelStatus) -> Result<(), BundleError> {
-    let file = bundle::named_or_default(named)?;
+fn model(named: Option<&Path>, config: &Config, found: &mut ModelStatus) -> Result<(), String> {
+    let said = |error: BundleError| error.to_string();
+    let file = bundle::named_or_default(named).map_err(said)?;
     found.file = Some(file.clone());
-    let bundle = Bundle::open(&file, &Options::default())?;
+    let bundle = Bundle::open(&file, &Options::default()).map_err(said)?;
+    // A kiosk would not start without a threshold that it may work with.
+    let settled = settled(config, &bundle.manifest).map(|_| ());
     let manifest = bundle.manifest;
     *found = ModelStatus {
         file: Some(file),
@@ -174,7 +178,7 @@ fn model(named: Option<&Path>, found: &mut ModelStatus) -> Result<(), BundleErro
         usable: true,
         self_test: Some(manifest.self_test.is_some()),
     };
-    Ok(())
+    settled.map_err(|error| error.to_string())
 }
 
 fn journal(found: &mut JournalStatus) -> Result<(), String> {
@@ -360,13 +364,22 @@ mod tests {
         journal
     }
 
+    /// The journal in `folder`, and photographs from `card`.
+    fn config(folder: &Path, card: &Path) -> Config {
+        let mut config = Config::default();
+        config.journal.folder = folder.join("journal");
+        config.intake.folders = vec![card.to_owned()];
+        // The shipped model does not screen at a threshold that nobody has chosen.
+        config.camp.threshold = Some(0.5);
+        config
+    }
+
     #[test]
     fn a_device_that_is_set_up_is_fine_while_its_journal_is_written() {
         let folder = tempfile::tempdir().unwrap();
         let journal = founded(folder.path());
-        let (root, card) = (tree(&[]), [folder.path().to_owned()]);
-        let at = folder.path().join("journal");
-        let subject = Subject { model: None, journal: &at, intake: &card, root: root.path() };
+        let (root, config) = (tree(&[]), config(folder.path(), folder.path()));
+        let subject = Subject { model: None, config: &config, root: root.path() };
         let status = Status::read(&subject);
         // The disk of whoever runs this may be fuller than a device's.
         let of_the_disk = |trouble: &&String| trouble.starts_with("where the journal is");
@@ -377,6 +390,10 @@ mod tests {
         assert_eq!(status.journal.records, Some(Summary::default()));
         drop(journal);
         assert_eq!(Status::read(&subject).journal.state, Some(State::Closed));
+        let mut unchosen = config.clone();
+        unchosen.camp.threshold = None;
+        let status = Status::read(&Subject { config: &unchosen, ..subject });
+        assert!(status.troubles.iter().any(|trouble| trouble.contains("camp.operating_point")));
     }
 
     #[test]
@@ -384,13 +401,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let weak = "sys/devices/platform/soc/soc:firmware/get_throttled";
         let root = tree(&[(weak, "5\n")]);
-        let (no_model, no_card) = (folder.path().join("x.onnx"), [folder.path().join("card")]);
-        let status = Status::read(&Subject {
-            model: Some(&no_model),
-            journal: &folder.path().join("journal"),
-            intake: &no_card,
-            root: root.path(),
-        });
+        let no_model = folder.path().join("x.onnx");
+        let config = config(folder.path(), &folder.path().join("card"));
+        let status =
+            Status::read(&Subject { model: Some(&no_model), config: &config, root: root.path() });
         assert!(!status.fine && !status.model.usable);
         let words = ["x.onnx", "journal found", "supply voltage", "throttled", "card: the folder"];
         let told = |word: &str| status.troubles.iter().filter(|told| told.contains(word)).count();

@@ -288,7 +288,8 @@ impl Watch {
             if left.is_zero() {
                 break;
             }
-            match self.events.recv_timeout(left.min(nap)) {
+            // A stop is to be heard within a second, however long the nap.
+            match self.events.recv_timeout(left.min(nap).min(Duration::from_millis(500))) {
                 Ok(first) => {
                     // A copy makes many: one look for all of them.
                     for notice in std::iter::once(first).chain(self.events.try_iter()) {
