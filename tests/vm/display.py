@@ -155,8 +155,9 @@ def mode_setting(machine):
     """A whole walk on a display behind mode setting: devices that come and go, touch, keys, scanner."""
     machine.load("bochs")
     card = machine.card("bochs-drm")
-    if console_sees(machine, lambda: machine.keys("a", "b", "ret")) != ["ab"]:
-        raise AssertionError("the console does not see keys before the kiosk holds them")
+    machine.run("until grep -q 'QEMU USB Keyboard' /proc/bus/input/devices; do sleep 0.1; done; sleep 1")
+    if (seen := console_sees(machine, lambda: machine.keys("a", "b", "ret"))) != ["ab"]:
+        raise AssertionError(f"the console does not see keys before the kiosk holds them: {seen}")
     kiosk = Kiosk(machine, f"drm:{card}", name="bochs")
     kiosk.look(machine.screen("vga"))
     machine.control("device_add", driver="usb-tablet", id="tablet")
