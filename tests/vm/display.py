@@ -3,107 +3,32 @@
 The reference is the same program writing PNG files on this machine, with the same events from a script.
 """
 
-import json
 import os
 import re
-import socket
 import subprocess
 import sys
 import tempfile
 import time
 
+from machine import Machine, started, version
 from pictures import compare, read_png, read_ppm, write_png
 
-QEMU, ROOT, KERNEL, DISK, ON_DISPLAY, PICTURES = sys.argv[1:]
-PATIENCE = 120  # seconds for one answer; software emulation is slow
+*SYSTEM, ON_DISPLAY, PICTURES = sys.argv[1:]
 TABLET = 32768  # steps of QEMU's tablet across and down
 
 
-class Socket:
-    """Lines from and to a socket that another process opens."""
+class Screens(Machine):
+    """The machine with two displays, a keyboard, USB, and a disk to read memory from."""
 
-    def __init__(self, path):
-        self.socket = socket.socket(socket.AF_UNIX)
-        until = time.monotonic() + 30
-        while True:
-            try:
-                self.socket.connect(path)
-                break
-            except OSError:
-                if time.monotonic() > until:
-                    raise
-                time.sleep(0.1)
-        self.unread = b""
-
-    def line(self, patience=PATIENCE):
-        """The next line; a `TimeoutError` loses nothing."""
-        self.socket.settimeout(patience)
-        while b"\n" not in self.unread:
-            more = self.socket.recv(65536)
-            if not more:
-                raise EOFError("the machine is gone")
-            self.unread += more
-        line, self.unread = self.unread.split(b"\n", 1)
-        return line.decode(errors="replace").rstrip("\r")
-
-    def send(self, text):
-        self.socket.sendall(text.encode() + b"\n")
-
-
-class Machine:
-    """The virtual machine: a shell on its serial line, QEMU's own control beside it."""
-
-    def __init__(self, accel, folder, patience):
-        path = lambda name: os.path.join(folder, name)
-        self.folder, self.log, self.memory = folder, path("console.log"), path("memory")
+    def __init__(self, system, accel, folder, patience):
+        self.memory = os.path.join(folder, "memory")
         with open(self.memory, "wb") as file:
             file.truncate(8 << 20)
-        self.qemu = subprocess.Popen([
-            QEMU, "-L", f"{ROOT}/usr/share/qemu", "-L", f"{ROOT}/usr/share/seabios",
-            "-accel", accel, "-m", "768", "-nodefaults", "-no-reboot", "-display", "none",
-            "-kernel", KERNEL, "-initrd", DISK,
-            "-append", "console=ttyS1 quiet panic=-1 vt.global_cursor_default=0",
-            "-serial", f"unix:{path('shell')},server=on,wait=off", "-serial", f"file:{self.log}",
-            "-qmp", f"unix:{path('qmp')},server=on,wait=off",
+        super().__init__(system, accel, folder, patience, [
+            "-no-reboot",
             "-device", "VGA,id=vga", "-device", "virtio-gpu-pci,id=gpu", "-device", "qemu-xhci",
             "-device", "usb-kbd", "-drive", f"file={self.memory},if=virtio,format=raw",
         ])
-        try:
-            self.qmp = Socket(path("qmp"))
-            self.qmp.line()
-            self.control("qmp_capabilities")
-            self.shell = Socket(path("shell"))
-            while self.shell.line(patience) != "ready":
-                pass
-        except BaseException:
-            self.qemu.kill()
-            raise
-
-    def control(self, command, **arguments):
-        self.qmp.send(json.dumps({"execute": command, "arguments": arguments}))
-        while True:
-            answer = json.loads(self.qmp.line())
-            if "error" in answer:
-                raise RuntimeError(f"{command}: {answer['error']}")
-            if "return" in answer:
-                return answer["return"]
-
-    def run(self, command):
-        """Runs a command to its end; its output comes back."""
-        self.shell.send(f"{command}; echo 'do''ne' $?")
-        output = []
-        while not (line := self.shell.line()).startswith("done "):
-            output.append(line)
-        if line != "done 0":
-            raise RuntimeError(f"{command}: {line}: {output}")
-        return output
-
-    def load(self, driver, *parameters):
-        # Drivers that are loaded already, or built in, are no trouble.
-        last = self.run(f"cat /modules/{driver}")
-        for number, line in enumerate(last):
-            more = " ".join(parameters) if number == len(last) - 1 else ""
-            self.run(f"{line} {more} 2>/dev/null || true")
 
     def framebuffer(self, name):
         """The number of the framebuffer whose driver says this name."""
@@ -226,30 +151,13 @@ def turned(picture, turn):
     return height, width, b"".join(rows)
 
 
-def started(folder):
-    """The machine, on the processor itself where that works, else emulated."""
-    for accel in os.environ.get("VM_ACCEL", "kvm tcg").split():
-        if accel == "kvm" and not os.access("/dev/kvm", os.R_OK | os.W_OK):
-            continue
-        begin = time.monotonic()
-        own = os.path.join(folder, accel)
-        os.mkdir(own)
-        try:
-            machine = Machine(accel, own, 30 if accel == "kvm" else PATIENCE)
-        except (TimeoutError, OSError, EOFError) as error:
-            print(f"{accel}: {error}")
-            continue
-        print(f"{accel}: a shell after {time.monotonic() - begin:.1f} s; {machine.run('uname -r')[0]}", flush=True)
-        return machine
-    raise SystemExit("the machine does not start")
-
-
 def mode_setting(machine):
     """A whole walk on a display behind mode setting: devices that come and go, touch, keys, scanner."""
     machine.load("bochs")
     card = machine.card("bochs-drm")
-    if console_sees(machine, lambda: machine.keys("a", "b", "ret")) != ["ab"]:
-        raise AssertionError("the console does not see keys before the kiosk holds them")
+    machine.run("until grep -q 'QEMU USB Keyboard' /proc/bus/input/devices; do sleep 0.1; done; sleep 1")
+    if (seen := console_sees(machine, lambda: machine.keys("a", "b", "ret"))) != ["ab"]:
+        raise AssertionError(f"the console does not see keys before the kiosk holds them: {seen}")
     kiosk = Kiosk(machine, f"drm:{card}", name="bochs")
     kiosk.look(machine.screen("vga"))
     machine.control("device_add", driver="usb-tablet", id="tablet")
@@ -373,7 +281,7 @@ def reduced(picture, bits):
 
 def main():
     with tempfile.TemporaryDirectory() as folder:
-        machine = started(folder)
+        machine = started(Screens, SYSTEM, folder)
         try:
             for driver in ("evdev", "uinput", "usbhid", "hid-generic", "xhci-pci"):
                 machine.load(driver)
@@ -386,9 +294,8 @@ def main():
             print(open(machine.log, errors="replace").read()[-2000:])
             raise
         finally:
-            machine.qemu.kill()
-    version = subprocess.run([QEMU, "--version"], check=True, capture_output=True)
-    print("all is as drawn:", version.stdout.decode().splitlines()[0])
+            machine.kill()
+    print("all is as drawn:", version(SYSTEM[0]))
 
 
 main()

@@ -4,6 +4,7 @@
 mod camp;
 mod disk_full;
 mod health;
+mod machine;
 mod old;
 mod operators;
 mod outbox;
