@@ -105,6 +105,15 @@ pub struct Part {
     synced: Instant,
 }
 
+/// Closing the file is not enough: a child process that another thread has just forked holds it as well until it
+/// becomes another program.
+impl Drop for Part {
+    fn drop(&mut self) {
+        // A lock that cannot be given back goes with the process.
+        let _ = self.file.unlock();
+    }
+}
+
 /// What a part's line is known by.
 #[derive(Debug, Deserialize)]
 struct Line {
@@ -239,7 +248,7 @@ impl Part {
             }
         }
         files::rename(&self.partial, &self.whole).map_err(failed("rename", &self.whole))?;
-        Ok(self.whole)
+        Ok(self.whole.clone())
     }
 }
 
