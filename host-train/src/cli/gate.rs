@@ -74,22 +74,22 @@ impl Page<'_> {
     }
 
     fn cameras(&self) -> String {
-        let rows = self.sets.iter().filter(|set| !set.phantoms).map(|set| {
-            let (sent, n) = sent_back(set);
-            let graded = set.judged.iter().filter(|one| one.graded).count();
-            format!(
-                "| {} | {n} | {} | {} | {} |",
-                set.name,
-                share(sent, n),
-                reasons(set),
-                share(graded, n)
-            )
-        });
-        table("photographs | n | sent back by the gate | for | graded in the end", rows)
+        self.sent_and_graded(
+            "photographs | n | sent back by the gate | for | graded in the end",
+            false,
+        )
     }
 
     fn faults(&self) -> String {
-        let rows = self.sets.iter().filter(|set| set.phantoms).map(|set| {
+        self.sent_and_graded(
+            "phantoms with | n | sent back by the gate | for | graded in the end",
+            true,
+        )
+    }
+
+    /// A row for each set, of phantoms or of photographs.
+    fn sent_and_graded(&self, head: &str, phantoms: bool) -> String {
+        let rows = self.sets.iter().filter(|set| set.phantoms == phantoms).map(|set| {
             let (sent, n) = sent_back(set);
             let graded = set.judged.iter().filter(|one| one.graded).count();
             format!(
@@ -100,7 +100,7 @@ impl Page<'_> {
                 share(graded, n)
             )
         });
-        table("phantoms with | n | sent back by the gate | for | graded in the end", rows)
+        table(head, rows)
     }
 
     fn measures(&self) -> String {
