@@ -94,7 +94,7 @@ pub struct ExportArgs {
     #[arg(long, value_name = "YYYY-MM-DD", value_parser = day)]
     pub to: Option<Timestamp>,
     /// The language of pages instead of the configuration's: en, hi, es, fr, pt, ar, sw, am.
-    #[arg(long, value_name = "CODE", value_parser = language)]
+    #[arg(long, value_name = "CODE")]
     pub language: Option<Language>,
     /// The model that draws outlines again, instead of the one that models/default.txt names.
     #[arg(long, value_name = "FILE")]
@@ -191,11 +191,6 @@ const DAY_S: u64 = 86_400;
 fn day(text: &str) -> Result<Timestamp, &'static str> {
     let time = Some(format!("{text}T00:00:00Z")).filter(|_| text.len() == 10);
     time.and_then(|time| Timestamp::parse(&time)).ok_or("a day is written 2026-05-01")
-}
-
-fn language(code: &str) -> Result<Language, &'static str> {
-    let found = Language::ALL.into_iter().find(|language| language.code() == code);
-    found.ok_or("none of en, hi, es, fr, pt, ar, sw, am")
 }
 
 fn unlocked(config: &Config, operator: &str) -> anyhow::Result<Reader> {

@@ -9,7 +9,7 @@ use glaucoma_kiosk::display::{DisplayChoice, NoSuchDisplay, NoSuchTurn, Turn};
 use glaucoma_kiosk::model::Setup;
 use glaucoma_kiosk::panel::Panel;
 use glaucoma_kiosk::theme::Theme;
-use glaucoma_kiosk::words::Language;
+use glaucoma_kiosk::words::{Language, NoSuchLanguage};
 use glaucoma_records::decide::Rules;
 use serde::{Deserialize, Serialize};
 
@@ -330,12 +330,8 @@ impl Config {
     /// # Errors
     /// Says which there are.
     pub fn language(&self) -> Result<Language, String> {
-        let wanted = &self.display.language;
-        let found = Language::ALL.into_iter().find(|language| language.code() == wanted);
-        found.ok_or_else(|| {
-            let codes = Language::ALL.map(Language::code).join(", ");
-            format!("display.language: {wanted:?} is none of {codes}")
-        })
+        let found = self.display.language.parse();
+        found.map_err(|error: NoSuchLanguage| format!("display.language: {error}"))
     }
 
     /// The colours.

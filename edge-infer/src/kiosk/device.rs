@@ -23,12 +23,14 @@ use glaucoma_records::visit::{EyeExam, Finding, ModelName, Person, Uid, Visit};
 use super::config::{Config, Export};
 use super::finding::{finding, picture, reading};
 use super::local_time;
+use super::outbox::delivered;
 use super::photographs::{Photograph, Photographs};
 use crate::board::{Power, Storage};
 use crate::bundle::Bundle;
 use crate::exam::examine;
 use crate::reports::stick::{self, StickError};
 use crate::reports::{self, ReportsError, What};
+use crate::service::status::ClockStatus;
 
 /// The device.
 pub struct Device<'a> {
@@ -129,14 +131,10 @@ impl<'a> Device<'a> {
         }
         let today = self.journal.reader()?.visits_in(local_time::today())?;
         let today = today.into_iter().map(|recorded| recorded.visit).collect();
-        let waiting = Event::Delivered { waiting: self.waiting()? };
+        let waiting = delivered(self.journal)?;
         // What could not be read by anybody before may be due.
         self.wake_outbox();
         Ok(vec![Event::Unlocked, Event::Status(self.status()), Event::DaySoFar(today), waiting])
-    }
-
-    fn waiting(&self) -> Result<u32, JournalError> {
-        Ok(self.journal.reader()?.waiting()?.try_into().unwrap_or(u32::MAX))
     }
 
     /// The bundle answered its self-test and the journal was opened for writing, else there were no device. A
@@ -144,12 +142,11 @@ impl<'a> Device<'a> {
     pub fn status(&self) -> Status {
         let fine = |detail: String| Check { fine: true, detail };
         let manifest = &self.bundle.manifest;
-        let now = self.clock.now().to_string();
+        let clock = ClockStatus::read(&self.clock, Some(&manifest.created));
         Status {
             model: fine(format!("{} {}", manifest.name, manifest.version)),
             storage: storage(&self.config.journal.folder),
-            // Days and times of one length, year first: their alphabetical order is that of time.
-            clock: Check { fine: now >= manifest.created, detail: now },
+            clock: Check { fine: clock.after_model == Some(true), detail: clock.now },
             power: power(&Power::read(Path::new("/"))),
         }
     }
@@ -239,7 +236,7 @@ impl<'a> Device<'a> {
             self.wake_outbox();
         }
         self.visit = None;
-        Ok(vec![Event::Saved(visit.uid.clone()), Event::Delivered { waiting: self.waiting()? }])
+        Ok(vec![Event::Saved(visit.uid.clone()), delivered(self.journal)?])
     }
 
     /// The slip as a picture in the output folder, named by the visit.
@@ -272,7 +269,7 @@ impl<'a> Device<'a> {
     fn sync(&self) -> Answer {
         self.journal.hurry()?;
         self.wake_outbox();
-        Ok(vec![Event::Delivered { waiting: self.waiting()? }])
+        Ok(vec![delivered(self.journal)?])
     }
 
     /// The photograph comes in like any other, as that of this eye and person.

@@ -122,6 +122,15 @@ enum ItemError {
     Json(#[from] serde_json::Error),
 }
 
+/// How many deliveries wait still, as the kiosk hears it.
+///
+/// # Errors
+/// The journal cannot be read.
+pub fn delivered(journal: &Journal) -> Result<Event, JournalError> {
+    let waiting = journal.reader()?.waiting()?.try_into().unwrap_or(u32::MAX);
+    Ok(Event::Delivered { waiting })
+}
+
 /// The senders.
 pub struct Outbox<'a> {
     journal: &'a Journal,
@@ -180,10 +189,9 @@ impl<'a> Outbox<'a> {
     }
 
     fn tell(&self, messages: &Sender<Message>) {
-        if let Ok(waiting) = self.journal.reader().and_then(|reader| reader.waiting()) {
-            let waiting = waiting.try_into().unwrap_or(u32::MAX);
+        if let Ok(count) = delivered(self.journal) {
             // A kiosk that has ended needs no count.
-            let _ = messages.send(Message::Event(Event::Delivered { waiting }));
+            let _ = messages.send(Message::Event(count));
         }
     }
 

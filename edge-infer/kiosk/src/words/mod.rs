@@ -10,6 +10,8 @@ mod hi;
 mod pt;
 mod sw;
 
+use std::str::FromStr;
+
 /// Makes the table of a language: a `match` that the compiler holds complete.
 macro_rules! table {
     ($($key:ident: $text:literal,)*) => {
@@ -71,6 +73,20 @@ pub enum Language {
     Sw,
     /// Amharic.
     Am,
+}
+
+/// A text that is no language's code.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is none of {codes}", codes = Language::ALL.map(Language::code).join(", "))]
+pub struct NoSuchLanguage(String);
+
+impl FromStr for Language {
+    type Err = NoSuchLanguage;
+
+    fn from_str(code: &str) -> Result<Self, NoSuchLanguage> {
+        let found = Self::ALL.into_iter().find(|language| language.code() == code);
+        found.ok_or_else(|| NoSuchLanguage(code.to_owned()))
+    }
 }
 
 impl Language {
