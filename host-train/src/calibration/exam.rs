@@ -4,7 +4,7 @@
 use crate::dataset::DatasetError;
 use crate::export::engine::{Engine, EngineError};
 use glaucoma_common::grading::{Grade, grade};
-use glaucoma_common::manifest::{METADATA_KEY, Manifest, ManifestError};
+use glaucoma_common::manifest::Manifest;
 use glaucoma_common::photo::{Limits, decode};
 use glaucoma_common::preprocess::{PreprocessError, find_field_of_view, prepare};
 use glaucoma_common::quality::{Reason, judge, measure};
@@ -15,13 +15,7 @@ use std::path::{Path, PathBuf};
 /// What stops an exam.
 #[derive(Debug, thiserror::Error)]
 pub enum ExamError {
-    /// The bundle has no manifest.
-    #[error("the model carries no manifest: it was not exported for the device")]
-    NoManifest,
-    /// The bundle's manifest cannot be used.
-    #[error(transparent)]
-    Manifest(#[from] ManifestError),
-    /// The bundle's network cannot be run.
+    /// The bundle cannot be used.
     #[error(transparent)]
     Engine(#[from] EngineError),
     /// A photograph or mask cannot be read.
@@ -53,8 +47,7 @@ impl Examiner {
     /// A file without a manifest, or one that the engine refuses.
     pub fn open(bytes: &[u8]) -> Result<Self, ExamError> {
         let engine = Engine::load(bytes)?;
-        let text = engine.metadata(METADATA_KEY).ok_or(ExamError::NoManifest)?;
-        Ok(Self { manifest: Manifest::from_json(&text)?, engine })
+        Ok(Self { manifest: engine.manifest()?, engine })
     }
 
     /// Examines the photograph in the file `path`.

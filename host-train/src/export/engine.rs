@@ -1,6 +1,6 @@
 //! Runs a written file in the engine that the device uses.
 
-use glaucoma_common::manifest::OutputNames;
+use glaucoma_common::manifest::{METADATA_KEY, Manifest, ManifestError, OutputNames};
 use glaucoma_common::preprocess::to_input;
 use glaucoma_common::reading::NetworkOutput;
 use glaucoma_engine::{Options, ParsedModel};
@@ -24,6 +24,12 @@ pub enum EngineError {
     /// The file's inputs or outputs are not those of this network.
     #[error("engine: {0}")]
     Interface(String),
+    /// The file has no manifest.
+    #[error("the model carries no manifest: it was not exported for the device")]
+    NoManifest,
+    /// The file's manifest cannot be used.
+    #[error(transparent)]
+    Manifest(#[from] ManifestError),
     /// A photograph of another size than the network's.
     #[error("engine: photograph of {width} x {height} pixels, the network reads {side} x {side}")]
     Size {
@@ -72,13 +78,30 @@ impl Engine {
         self.parsed.metadata(key)
     }
 
+    /// What the file says of itself.
+    ///
+    /// # Errors
+    /// A file without a manifest, or with one that cannot be used.
+    pub fn manifest(&self) -> Result<Manifest, EngineError> {
+        let text = self.metadata(METADATA_KEY).ok_or(EngineError::NoManifest)?;
+        Ok(Manifest::from_json(&text)?)
+    }
+
     /// The four outputs for one prepared photograph; `scale` as in the input contract.
     ///
     /// # Errors
     /// A photograph of another size, or an engine that fails.
     pub fn run(&self, photograph: &RgbImage, scale: f32) -> Result<NetworkOutput, EngineError> {
         check_size(photograph, self.side())?;
-        Ok(self.engine.run(&to_input(photograph, scale))?)
+        self.run_input(&to_input(photograph, scale))
+    }
+
+    /// The four outputs for one input: `3 * side * side` values, channel by channel, already scaled.
+    ///
+    /// # Errors
+    /// An input of another length or with values that are not finite, or an engine that fails.
+    pub fn run_input(&self, input: &[f32]) -> Result<NetworkOutput, EngineError> {
+        Ok(self.engine.run(input)?)
     }
 }
 

@@ -346,7 +346,7 @@ impl Config {
             require(quantile, "quantize_aware.clipping.quantile must be above 0 and at most 1")?;
         }
         require(self.patience != Some(0), "patience must be at least 1")?;
-        self.distill.as_ref().map_or(Ok(()), Distill::validate)?;
+        self.distill.as_ref().map_or(Ok(()), |distill| distill.validate(&self.network))?;
         require(self.schedule.drop_steps > 0, "schedule.drop_steps must be at least 1")?;
         require(
             self.schedule.drop_factor > 0.0 && self.schedule.drop_factor <= 1.0,

@@ -1,12 +1,14 @@
 //! Learning from another network: which teacher, and what it says of a batch.
 
 use super::checkpoint::{Checkpoint, CheckpointError};
-use super::config::{Config, ConfigError, Input, require};
+use super::config::{Config, ConfigError, require};
 use crate::dataset::batches::Batch;
-use crate::network::{Mode, NetworkError, Task, UNet};
+use crate::export::engine::{Engine, EngineError};
+use crate::network::{Mode, NetworkConfig, NetworkError, Task, UNet};
 use crate::strategy::Taught;
 use candle_core::{Device, Tensor};
 use glaucoma_common::photo::sha256_hex;
+use glaucoma_common::preprocess::InputContract;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
@@ -14,7 +16,8 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Distill {
-    /// The teacher's checkpoint. It must have the student's input and at least its heads.
+    /// The teacher: a checkpoint, or a finished bundle (`.onnx`), which is asked in the engine of the
+    /// device. It must have the student's input and the heads that it teaches.
     pub teacher: PathBuf,
     /// SHA-256 of that file in hex; another file is refused. Absent: whatever the file is now, which
     /// the training then keeps to.
@@ -24,6 +27,9 @@ pub struct Distill {
     /// against the labels, over the labelled ones; above 0.
     #[serde(default = "one")]
     pub weight: f64,
+    /// The tasks that it teaches, of those that the student has; absent: all of them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tasks: Option<Vec<Task>>,
 }
 
 fn one() -> f64 {
@@ -35,10 +41,20 @@ impl Distill {
     ///
     /// # Errors
     /// [`ConfigError::Value`] naming the key.
-    pub(super) fn validate(&self) -> Result<(), ConfigError> {
+    pub(super) fn validate(&self, student: &NetworkConfig) -> Result<(), ConfigError> {
         require(!self.teacher.as_os_str().is_empty(), "distill.teacher is empty")?;
         let positive = self.weight.is_finite() && self.weight > 0.0;
-        require(positive, "distill.weight must be above 0")
+        require(positive, "distill.weight must be above 0")?;
+        let tasks = self.taught(student);
+        let known = tasks.iter().all(|task| student.tasks.contains(task));
+        require(
+            known && !tasks.is_empty(),
+            "distill.tasks must be tasks of the network, at least one",
+        )
+    }
+
+    fn taught<'a>(&'a self, student: &'a NetworkConfig) -> &'a [Task] {
+        self.tasks.as_deref().unwrap_or(&student.tasks)
     }
 }
 
@@ -48,7 +64,7 @@ pub enum TeacherError {
     /// The file cannot be read.
     #[error("teacher {}: cannot be read: {source}", path.display())]
     Read {
-        /// The checkpoint.
+        /// The teacher.
         path: PathBuf,
         /// What the system said.
         source: std::io::Error,
@@ -59,7 +75,7 @@ pub enum TeacherError {
         path.display()
     )]
     Changed {
-        /// The checkpoint.
+        /// The teacher.
         path: PathBuf,
         /// As configured, or as at the start of the training.
         expected: String,
@@ -73,12 +89,12 @@ pub enum TeacherError {
         path.display(), teacher.side, teacher.framing, student.side, student.framing
     )]
     Input {
-        /// The checkpoint.
+        /// The teacher.
         path: PathBuf,
-        /// The teacher's.
-        teacher: Input,
-        /// The student's.
-        student: Input,
+        /// What it takes.
+        teacher: InputContract,
+        /// What the student takes.
+        student: InputContract,
     },
     /// It does not predict what the student should learn.
     #[error("teacher {}: it has no head for the student's task {}", path.display(), task.name())]
@@ -87,6 +103,14 @@ pub enum TeacherError {
         path: PathBuf,
         /// The task.
         task: Task,
+    },
+    /// The bundle is damaged, or none, or does not run.
+    #[error("teacher {}: {source}", path.display())]
+    Bundle {
+        /// The bundle.
+        path: PathBuf,
+        /// What the engine said.
+        source: EngineError,
     },
     /// The checkpoint is damaged, or none.
     #[error("teacher {0}")]
@@ -101,9 +125,18 @@ pub enum TeacherError {
 
 /// A trained network that says what it sees in every image of a batch. It never changes.
 pub struct Teacher {
-    net: UNet,
+    path: PathBuf,
+    network: Network,
     tasks: Vec<Task>,
     weight: f64,
+}
+
+/// In which form the teacher is there.
+enum Network {
+    /// As it was trained.
+    Trained(UNet),
+    /// As a device has it.
+    Bundle(Box<Engine>),
 }
 
 impl Teacher {
@@ -113,26 +146,23 @@ impl Teacher {
     /// # Errors
     /// See [`TeacherError`].
     pub fn open(config: &mut Config, device: &Device) -> Result<Option<Self>, TeacherError> {
-        let student = config.input;
-        let tasks = config.network.tasks.clone();
+        let student = config.input.contract();
         let Some(distill) = &mut config.distill else { return Ok(None) };
-        let path = || distill.teacher.clone();
-        let found = hash(&distill.teacher)?;
+        let path = distill.teacher.clone();
+        let tasks = distill.taught(&config.network).to_vec();
+        let found = hash(&path)?;
         if let Some(expected) = distill.sha256.as_ref().filter(|expected| **expected != found) {
-            return Err(TeacherError::Changed { path: path(), expected: expected.clone(), found });
+            return Err(TeacherError::Changed { path, expected: expected.clone(), found });
         }
-        let checkpoint = Checkpoint::load(&distill.teacher)?;
-        let own = &checkpoint.info().config;
-        let teacher = own.input;
+        let (network, teacher, heads) = load(&path, device)?;
         if teacher != student {
-            return Err(TeacherError::Input { path: path(), teacher, student });
+            return Err(TeacherError::Input { path, teacher, student });
         }
-        if let Some(&task) = tasks.iter().find(|task| !own.network.tasks.contains(task)) {
-            return Err(TeacherError::Head { path: path(), task });
+        if let Some(&task) = tasks.iter().find(|task| !heads.contains(task)) {
+            return Err(TeacherError::Head { path, task });
         }
-        let net = checkpoint.network(device)?;
         distill.sha256 = Some(found);
-        Ok(Some(Self { net, tasks, weight: distill.weight }))
+        Ok(Some(Self { path, network, tasks, weight: distill.weight }))
     }
 
     /// What it says of the images of `batch`, which are those that the student is shown.
@@ -143,12 +173,13 @@ impl Teacher {
         let mut said: [Vec<Tensor>; 4] = Default::default();
         for at in 0..batch.images.dim(0)? {
             // One by one: a teacher is large, and its pass holds every map of it until it is over.
-            let outputs =
-                self.net.forward(&batch.images.narrow(0, at, 1)?, &self.tasks, Mode::Evaluate)?;
-            for task in Task::ALL {
-                if let Some(logits) = outputs.logits(task) {
-                    said[task.index()].push(candle_nn::ops::sigmoid(&logits.detach())?);
-                }
+            let image = batch.images.narrow(0, at, 1)?;
+            let answers = match &self.network {
+                Network::Trained(net) => self.ask_network(net, &image)?,
+                Network::Bundle(engine) => self.ask_bundle(engine, &image)?,
+            };
+            for (all, answer) in said.iter_mut().zip(answers) {
+                all.extend(answer);
             }
         }
         let mut probabilities = [const { None }; 4];
@@ -159,260 +190,66 @@ impl Teacher {
         }
         Ok(Taught { probabilities, weight: self.weight })
     }
+
+    fn ask_network(&self, net: &UNet, image: &Tensor) -> Result<[Option<Tensor>; 4], TeacherError> {
+        let outputs = net.forward(image, &self.tasks, Mode::Evaluate)?;
+        let mut answers = [const { None }; 4];
+        for &task in &self.tasks {
+            if let Some(logits) = outputs.logits(task) {
+                answers[task.index()] = Some(candle_nn::ops::sigmoid(&logits.detach())?);
+            }
+        }
+        Ok(answers)
+    }
+
+    fn ask_bundle(
+        &self,
+        engine: &Engine,
+        image: &Tensor,
+    ) -> Result<[Option<Tensor>; 4], TeacherError> {
+        let device = image.device();
+        let output = engine
+            .run_input(&image.flatten_all()?.to_vec1::<f32>()?)
+            .map_err(|source| TeacherError::Bundle { path: self.path.clone(), source })?;
+        let side = output.side as usize;
+        let map = |values| Tensor::from_vec(values, (1, 1, side, side), device);
+        let mut answers = [const { None }; 4];
+        answers[Task::Glaucoma.index()] = Some(Tensor::new(&[output.glaucoma], device)?);
+        answers[Task::Disc.index()] = Some(map(output.disc)?);
+        answers[Task::Cup.index()] = Some(map(output.cup)?);
+        answers[Task::Fovea.index()] = Some(map(output.fovea)?);
+        for task in Task::ALL {
+            if !self.tasks.contains(&task) {
+                answers[task.index()] = None;
+            }
+        }
+        Ok(answers)
+    }
+}
+
+/// The network in a file, what it takes and which heads it has.
+fn load(path: &Path, device: &Device) -> Result<(Network, InputContract, Vec<Task>), TeacherError> {
+    if path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("onnx")) {
+        let bytes = read(path)?;
+        let bundle = |source| TeacherError::Bundle { path: path.to_path_buf(), source };
+        let engine = Engine::load(&bytes).map_err(bundle)?;
+        let manifest = engine.manifest().map_err(bundle)?;
+        return Ok((Network::Bundle(Box::new(engine)), manifest.input, Task::ALL.to_vec()));
+    }
+    let checkpoint = Checkpoint::load(path)?;
+    let own = &checkpoint.info().config;
+    let (input, heads) = (own.input.contract(), own.network.tasks.clone());
+    Ok((Network::Trained(checkpoint.network(device)?), input, heads))
 }
 
 /// SHA-256 of a file, in hex as `sha256sum` prints it.
 fn hash(path: &Path) -> Result<String, TeacherError> {
-    let read = |source| TeacherError::Read { path: path.to_path_buf(), source };
-    Ok(sha256_hex(&std::fs::read(path).map_err(read)?))
+    Ok(sha256_hex(&read(path)?))
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, TeacherError> {
+    std::fs::read(path).map_err(|source| TeacherError::Read { path: path.to_path_buf(), source })
 }
 
 #[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-    use super::super::tests::{CPU, contents, losses_in_log, steps, tiny};
-    use super::super::{BEST, Control, LAST, TrainingError, resume, run};
-    use super::*;
-    use crate::dataset::batches::{self, Source as _, Target};
-    use crate::dataset::phantom::PhantomConfig;
-    use crate::evaluation::{SCALE, predict_batch};
-    use crate::gradients::Gradients;
-    use crate::loss::{FoveaLoss, soft_loss};
-    use crate::network::golden::{network, noise};
-    use crate::parallel::Alone;
-    use crate::strategy::{Step, StepOptions, StrategyName};
-    use crate::training::config::{Phantoms, Source};
-    use crate::training::schedule::Shape;
-    use glaucoma_common::preprocess::Framing;
-
-    /// A teacher twice as wide as [`tiny`], trained a little.
-    fn teacher(folder: &Path, change: impl FnOnce(&mut Config)) -> PathBuf {
-        let mut config = tiny(&folder.join("teacher"));
-        config.network.width = 1.0 / 16.0;
-        config.epochs = 1;
-        change(&mut config);
-        run(config.clone(), &Control::default(), &CPU).unwrap();
-        config.out.join(LAST)
-    }
-
-    fn student(out: &Path, teacher: &Path) -> Config {
-        let distill = Distill { teacher: teacher.to_path_buf(), sha256: None, weight: 0.5 };
-        Config { distill: Some(distill), ..tiny(out) }
-    }
-
-    /// Two images without a class; one has a disc.
-    fn batch() -> Batch {
-        let values = noise((2, 1, 32, 32), 4, |x| f64::from(u8::from(x > 0.5)));
-        let weights = Tensor::new(&[1f32, 0.0], &CPU).unwrap();
-        Batch {
-            images: noise((2, 3, 32, 32), 1, |x| (x + 1.0) / 2.0),
-            glaucoma: None,
-            disc: Some(Target { values, weights, labelled: 1 }),
-            cup: None,
-            fovea: None,
-            ids: vec!["a".into(), "b".into()],
-        }
-    }
-
-    fn opened(config: &mut Config) -> Result<Teacher, TeacherError> {
-        Teacher::open(config, &CPU).map(Option::unwrap)
-    }
-
-    #[test]
-    fn what_is_taught_is_what_the_teacher_says() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = teacher(folder.path(), |_| ());
-        let mut config = student(&folder.path().join("student"), &path);
-        let taught = opened(&mut config).unwrap().teach(&batch()).unwrap();
-        assert_eq!(taught.weight, 0.5);
-        let own = Checkpoint::load(&path).unwrap().network(&CPU).unwrap();
-        let said = predict_batch(&own, &batch().images).unwrap();
-        for task in Task::ALL {
-            let found = taught.probabilities[task.index()].as_ref().unwrap();
-            let found = found.flatten_all().unwrap().to_vec1::<f32>().unwrap();
-            let wanted: Vec<f32> = said
-                .iter()
-                .flat_map(|one| match task {
-                    Task::Glaucoma => vec![one.glaucoma],
-                    Task::Disc => one.disc.clone(),
-                    Task::Cup => one.cup.clone(),
-                    Task::Fovea => one.fovea.clone(),
-                })
-                .collect();
-            let off = found.iter().zip(&wanted).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
-            assert!(found.len() == wanted.len() && off < 1e-5, "{task:?}: {off}");
-        }
-    }
-
-    #[test]
-    fn a_step_learns_from_labels_and_from_the_weighted_teacher() {
-        const WEIGHT: f64 = 0.3;
-        let (net, batch) = (network(), batch());
-        let said = noise((2, 1, 32, 32), 9, |x| (x + 1.0) / 2.0);
-        let class = Tensor::new(&[0.2f32, 0.7], &CPU).unwrap();
-        let options = StepOptions {
-            lr: 1e-2,
-            epoch: 0,
-            dropout_seed: 1,
-            seed: 1,
-            fovea: FoveaLoss::L1,
-            freeze_encoder: false,
-        };
-        let plain = || Step::new(&net, &batch, options, &Alone).unwrap();
-        let probabilities = [Some(class.clone()), Some(said.clone()), None, None];
-        let with = plain().taught(Some(Taught { probabilities, weight: WEIGHT })).unwrap();
-        assert_eq!(plain().tasks(), [Task::Disc]);
-        assert_eq!(with.tasks(), [Task::Glaucoma, Task::Disc]);
-
-        let outputs = with.forward(&[Task::Glaucoma, Task::Disc]).unwrap();
-        let parameters = net.parameters();
-        for (task, said) in [(Task::Glaucoma, &class), (Task::Disc, &said)] {
-            let labels = plain().loss(task, &outputs).unwrap();
-            let both = with.loss(task, &outputs).unwrap().unwrap();
-            let soft = soft_loss(task, outputs.logits(task).unwrap(), said).unwrap();
-            let value = f64::from(soft.to_scalar::<f32>().unwrap());
-            let wanted = labels.as_ref().map_or(0.0, |labels| labels.value) + WEIGHT * value;
-            assert!((both.value - wanted).abs() < 1e-6, "{task:?}");
-            // The gradient too is the labels' and the weighted teacher's.
-            let of = |loss: &Tensor| {
-                Gradients::of(&outputs.backward(loss).unwrap(), &parameters).unwrap()
-            };
-            let both = of(&both.on_tape);
-            let labels = labels.map(|labels| of(&labels.on_tape));
-            let (mut reached, soft) = (0, of(&soft));
-            for (at, (both, soft)) in both.iter().zip(soft.iter()).enumerate() {
-                let (Some(both), Some(soft)) = (both, soft) else { continue };
-                let mut rest = (both - (soft * WEIGHT).unwrap()).unwrap();
-                if let Some(labels) = labels.as_ref().and_then(|own| own.iter().nth(at).flatten()) {
-                    rest = (rest - labels).unwrap();
-                }
-                let largest =
-                    |t: &Tensor| t.abs().unwrap().max_all().unwrap().to_scalar::<f32>().unwrap();
-                assert!(largest(&rest) <= 1e-5 * (1e-2 + largest(both)), "{task:?} {at}");
-                reached += 1;
-            }
-            assert!(reached > 20, "{task:?}: {reached}");
-        }
-    }
-
-    #[test]
-    fn a_resumed_distillation_is_bit_identical_and_keeps_to_its_teacher() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = teacher(folder.path(), |_| ());
-        let (straight, pieces) = (folder.path().join("straight"), folder.path().join("pieces"));
-        run(student(&straight, &path), &Control::default(), &CPU).unwrap();
-        run(student(&pieces, &path), &steps(3), &CPU).unwrap();
-        let last = Checkpoint::load(&pieces.join(LAST)).unwrap();
-        let noted = last.info().config.distill.clone().unwrap();
-        assert_eq!(noted.sha256, Some(hash(&path).unwrap()));
-        resume(&last, |_| (), &Control::default(), &CPU).unwrap();
-        for name in [LAST, BEST] {
-            assert!(contents(&straight.join(name)) == contents(&pieces.join(name)), "{name}");
-        }
-        assert_eq!(losses_in_log(&straight), losses_in_log(&pieces));
-        // The teacher took part.
-        let alone = folder.path().join("alone");
-        run(tiny(&alone), &Control::default(), &CPU).unwrap();
-        assert!(contents(&straight.join(LAST)) != contents(&alone.join(LAST)));
-
-        // A teacher that has changed since then.
-        let other = straight.join(BEST);
-        std::fs::copy(&other, &path).unwrap();
-        let error = resume(&last, |_| (), &steps(1), &CPU).unwrap_err();
-        assert!(matches!(error, TrainingError::Teacher(TeacherError::Changed { .. })), "{error}");
-    }
-
-    /// Eight drawn eyes, the same in every epoch.
-    fn drawn() -> Phantoms {
-        Phantoms { count: 8, validation: 2, fresh: false, side: 128, ..Phantoms::default() }
-    }
-
-    /// Those eyes as the network is shown them.
-    fn eyes() -> Tensor {
-        let Phantoms { seed, count, fresh, side, glaucoma_share, degraded_share, .. } = drawn();
-        let config =
-            PhantomConfig { side, glaucoma_share, degraded_share, ..PhantomConfig::default() };
-        let contract = Input { side: 32, framing: Framing::FieldOfView }.contract();
-        let series = batches::Phantoms { seed, count, fresh, config, contract };
-        let example = |at| series.example(at, 0).unwrap().into_owned();
-        let examples: Vec<_> = (0..count).map(example).collect();
-        Batch::from_examples(&examples, SCALE, &CPU).unwrap().images
-    }
-
-    #[test]
-    fn a_student_comes_nearer_to_its_teacher() {
-        let folder = tempfile::tempdir().unwrap();
-        let settle = |config: &mut Config| {
-            config.data = vec![Source { phantoms: Some(drawn()), ..Source::default() }];
-            config.augment = None;
-            config.strategy = StrategyName::Aggregated;
-            config.optimizer.lr = 1e-2;
-            config.schedule.shape = Shape::Cosine;
-            (config.batch, config.epochs, config.validate_every) = (4, 40, 40);
-        };
-        let path = teacher(folder.path(), settle);
-        let mut config = student(&folder.path().join("student"), &path);
-        settle(&mut config);
-        // Of cup, fovea and class it is told by the teacher alone.
-        config.data[0].tasks = Some(vec![Task::Disc]);
-        let last = config.out.join(LAST);
-        run(config, &steps(0), &CPU).unwrap();
-
-        let (images, maps) = (eyes(), [Task::Disc, Task::Cup, Task::Fovea]);
-        let logits = |path: &Path| {
-            let net = Checkpoint::load(path).unwrap().network(&CPU).unwrap();
-            net.forward(&images, &maps, Mode::Evaluate).unwrap()
-        };
-        let wise = logits(&path);
-        // The cross-entropy above the teacher's own entropy: 0 for the teacher.
-        let apart = || {
-            let own = logits(&last);
-            maps.map(|task| {
-                let wise = wise.logits(task).unwrap().detach();
-                let said = candle_nn::ops::sigmoid(&wise).unwrap();
-                let [own, least] = [own.logits(task).unwrap(), &wise].map(|logits| {
-                    soft_loss(task, logits, &said).unwrap().to_scalar::<f32>().unwrap()
-                });
-                own - least
-            })
-        };
-        let before = apart();
-        let start = Checkpoint::load(&last).unwrap();
-        resume(&start, |_| (), &Control::default(), &CPU).unwrap();
-        let after = apart();
-        eprintln!("from the teacher in disc, cup and fovea: {before:?} -> {after:?}");
-        for (before, after) in before.into_iter().zip(after) {
-            assert!(after < 0.7 * before, "{before} -> {after}");
-        }
-    }
-
-    #[test]
-    fn a_network_that_cannot_teach_is_refused_before_any_image_is_read() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = teacher(folder.path(), |config| {
-            config.network.tasks = vec![Task::Glaucoma, Task::Disc, Task::Cup];
-        });
-        let out = folder.path().join("student");
-        let refused = |change: fn(&mut Config)| {
-            let mut config = student(&out, &path);
-            config.data[0].path = folder.path().join("nowhere");
-            change(&mut config);
-            run(config, &steps(1), &CPU).unwrap_err().to_string()
-        };
-        let message = refused(|_| ());
-        assert!(message.contains("no head for the student's task fovea"), "{message}");
-        let message = refused(|config| config.input.side = 48);
-        assert!(message.contains("32 px") && message.contains("48 px"), "{message}");
-        let message = refused(|config| config.input.framing = Framing::WholeImage);
-        assert!(message.contains("FieldOfView") && message.contains("WholeImage"), "{message}");
-        let message = refused(|config| {
-            config.distill.as_mut().unwrap().sha256 = Some("00".into());
-        });
-        assert!(message.contains("distill.sha256 is 00"), "{message}");
-        let message = refused(|config| config.distill.as_mut().unwrap().teacher.push("not"));
-        assert!(message.contains("teacher") && message.contains("cannot be read"), "{message}");
-        let message = refused(|config| config.distill.as_mut().unwrap().weight = 0.0);
-        assert!(message.contains("distill.weight"), "{message}");
-        assert!(!out.join(LAST).exists());
-    }
-}
+mod tests;
