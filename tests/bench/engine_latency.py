@@ -7,8 +7,10 @@
 A round runs each engine once in a fresh process with the same number of threads, the order changing
 from round to round: some runs to warm up, then the timed ones, all on the picture that edge-infer
 draws. onnxruntime's threads do not spin while they wait. For a file whose maps are signed bytes,
-onnxruntime runs a second time on a copy whose maps are unsigned bytes of the same values, with zero
-points 128 higher: its fastest form on x86.
+onnxruntime runs a second time on a copy whose maps are unsigned bytes: its fastest form on x86. Where a
+map's zero point is -128, all is 128 higher in the copy and the values are the same. Where it is 0 (128
+levels) it stays 0, because onnxruntime computes a ReLU in integers only when nothing lies below the zero
+point; what the file cuts off at level 127 goes on to 255 there, so masks may differ a little more.
 
 Printed are for each engine the median over the rounds (and the smallest and largest) of a round's
 median latency, its CPU time a run and the peak memory of its process, edge-infer's figures over
@@ -55,7 +57,8 @@ def unsigned_maps(source, target):
             continue
         name = tensor.name + ".unsigned"
         if name not in renamed:
-            shifted = (values.astype(np.int16) + 128).astype(np.uint8)
+            up = 128 if values.min() < 0 else 0
+            shifted = (values.astype(np.int16) + up).astype(np.uint8)
             graph.initializer.append(numpy_helper.from_array(shifted, name))
             renamed.add(name)
         node.input[2] = name
