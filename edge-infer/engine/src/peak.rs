@@ -8,16 +8,22 @@ use crate::layout::{Layout, Source};
 use crate::network::{Grid, Map, Weights};
 use crate::program::Arithmetic;
 
-/// Side of the map: whole register tiles of every form.
-const SIDE: usize = 24;
 /// Outputs: two blocks, the most that a register tile spans.
 const OUTPUTS: usize = 32;
-/// Side of the kernel: one that every arithmetic computes by the definition, with as many
-/// multiplications as it says.
-const KERNEL: usize = 1;
-/// Bytes of a pixel that is read. The weights are then 18 KiB and the pixels of a register tile 7 KiB
-/// at most: they fit into 32 KiB, which is what the cores of the boards have.
-const PIXEL_BYTES: usize = 576;
+/// Bytes of all that one output is made of. The weights are then 18 KiB and the pixels of a register tile
+/// 7 KiB at most: they fit into 32 KiB, which is what the cores of the boards have.
+const BYTES: usize = 576;
+
+/// Sides of the kernel and of the map. The kernel is one that every arithmetic computes by the definition,
+/// with as many multiplications as it says; the map is whole register tiles of every form.
+fn sides(form: Form, grid: Option<Grid>) -> (usize, usize) {
+    match (form, grid) {
+        // The matrix unit takes 3x3 kernels alone.
+        #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+        (Form::Amx, Some(_)) => (3, 32),
+        _ => (1, 24),
+    }
+}
 
 /// Multiplications and additions, in pairs, that one thread computes in a second: the fastest of the
 /// repetitions that fit into `time`, at least one. `grid` is what integer maps lie on.
@@ -31,11 +37,12 @@ pub fn macs_per_second<E: Arithmetic>(
     grid: Option<Grid>,
     time: Duration,
 ) -> Option<f64> {
-    let inputs = PIXEL_BYTES / size_of::<E>();
-    let map = |channels| Map { name: String::new(), channels, side: SIDE, grid };
+    let (kernel, side) = sides(form, grid);
+    let inputs = BYTES / size_of::<E>() / (kernel * kernel);
+    let map = |channels| Map { name: String::new(), channels, side, grid };
     let (read, made) = (map(inputs), map(OUTPUTS));
-    let conv = E::pack(KERNEL, &weights(inputs, grid), &[&read], &made)?;
-    let (from, to) = (Layout::new(inputs, SIDE), Layout::new(OUTPUTS, SIDE));
+    let conv = E::pack(kernel, &weights(inputs * kernel * kernel, grid), &[&read], &made)?;
+    let (from, to) = (Layout::new(inputs, side), Layout::new(OUTPUTS, side));
     let (data, mut output) = (vec![E::default(); from.len()], vec![E::default(); to.len()]);
     let sources = [Source { layout: from, data: &data }];
     let end = Instant::now() + time;
@@ -48,13 +55,13 @@ pub fn macs_per_second<E: Arithmetic>(
             break;
         }
     }
-    let macs = (inputs * KERNEL * KERNEL * OUTPUTS * SIDE * SIDE) as f64;
+    let macs = (inputs * kernel * kernel * OUTPUTS * side * side) as f64;
     Some(macs / fastest.as_secs_f64().max(f64::MIN_POSITIVE))
 }
 
 /// Weights for maps on `grid`. Their values do not matter to the time: no form looks at them.
-fn weights(inputs: usize, grid: Option<Grid>) -> Weights {
-    let count = OUTPUTS * inputs * KERNEL * KERNEL;
+fn weights(per_output: usize, grid: Option<Grid>) -> Weights {
+    let count = OUTPUTS * per_output;
     match grid {
         Some(_) => Weights::Integer {
             weight: vec![1; count],

@@ -28,13 +28,27 @@ pub fn convolve_rows(
                 (12, _) => compute::<12, 1>(tile),
                 (8, 2) => compute::<8, 2>(tile),
                 (8, _) => compute::<8, 1>(tile),
-                (4, 2) => compute::<4, 2>(tile),
-                (4, _) => compute::<4, 1>(tile),
-                (_, 2) => compute::<1, 2>(tile),
-                (_, _) => compute::<1, 1>(tile),
+                _ => compute_rest(tile),
             }
         }
     });
+}
+
+/// Computes a tile of four pixels or one.
+///
+/// # Safety
+/// The processor has the instructions, and `tile` is as its docstring says.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+pub unsafe fn compute_rest(tile: &Tile<'_>) {
+    // SAFETY: passed on from the caller.
+    unsafe {
+        match (tile.pixels, tile.blocks) {
+            (4, 2) => compute::<4, 2>(tile),
+            (4, _) => compute::<4, 1>(tile),
+            (_, 2) => compute::<1, 2>(tile),
+            (_, _) => compute::<1, 1>(tile),
+        }
+    }
 }
 
 /// Computes `PIXELS` pixels of `BLOCKS` blocks.
@@ -71,18 +85,29 @@ unsafe fn compute<const PIXELS: usize, const BLOCKS: usize>(tile: &Tile<'_>) {
                 }
             }
         }
-        let top = _mm512_set1_ps(f32::from(tile.top));
         for block in 0..BLOCKS {
-            let multiplier = _mm512_loadu_ps(tile.multiplier.add(block * BLOCK));
             let output = tile.output.add(block * tile.output_block_len);
             for (pixel, sums) in sums.iter().enumerate() {
-                let value = _mm512_mul_ps(_mm512_cvtepi32_ps(sums[block]), multiplier);
-                let value = _mm512_min_ps(_mm512_max_ps(value, _mm512_setzero_ps()), top);
-                let bytes = _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(value));
+                let bytes = requantised(sums[block], tile, block);
                 _mm_storeu_si128(output.add(pixel * BLOCK).cast(), bytes);
             }
         }
     }
+}
+
+/// The outputs of one pixel of a tile's block from their sums; see [`super::integer::requantise`].
+///
+/// # Safety
+/// The processor has the instructions, and the block is one of the tile's.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+pub unsafe fn requantised(sums: __m512i, tile: &Tile<'_>, block: usize) -> __m128i {
+    // SAFETY: the tile promises a multiplier for each channel of its blocks.
+    let multiplier = unsafe { _mm512_loadu_ps(tile.multiplier.add(block * BLOCK)) };
+    let value = _mm512_mul_ps(_mm512_cvtepi32_ps(sums), multiplier);
+    let top = _mm512_set1_ps(f32::from(tile.top));
+    let value = _mm512_min_ps(_mm512_max_ps(value, _mm512_setzero_ps()), top);
+    _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(value))
 }
 
 /// Adds the products of one block of 16 inputs at one place of the kernel.

@@ -163,6 +163,8 @@ pub fn convolve_rows(
         Form::Avx2 => super::avx2::convolve_rows(conv, sources, first_row, layout, output),
         #[cfg(target_arch = "x86_64")]
         Form::Avx512Vnni => super::avx512::convolve_rows(conv, sources, first_row, layout, output),
+        #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+        Form::Amx => super::amx::convolve_rows(conv, sources, first_row, layout, output),
         #[cfg(target_arch = "aarch64")]
         Form::Neon => super::neon::convolve_rows(conv, sources, first_row, layout, output),
         #[cfg(target_arch = "aarch64")]
@@ -292,7 +294,7 @@ mod tests {
     fn case() -> impl Strategy<Value = Case> {
         let shape = (
             prop_oneof![Just(1usize), Just(3)],
-            1usize..30,
+            1usize..50,
             prop::collection::vec(1usize..40, 1..3),
             1usize..50,
             any::<bool>(),

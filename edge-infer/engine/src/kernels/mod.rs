@@ -3,6 +3,8 @@
 //!
 //! `unsafe` lives below this module alone.
 
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+mod amx;
 #[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]
@@ -30,6 +32,9 @@ pub enum Form {
     /// x86-64 with AVX-512 and its dot products of bytes (VNNI).
     #[cfg(target_arch = "x86_64")]
     Avx512Vnni,
+    /// The same, and its 3x3 convolutions of integers with AMX; on Linux.
+    #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+    Amx,
     /// 64-bit ARM.
     #[cfg(target_arch = "aarch64")]
     Neon,
@@ -54,6 +59,10 @@ impl Form {
                 && is_x86_feature_detected!("avx512vnni");
             if wide && forms.contains(&Form::Avx2) {
                 forms.push(Form::Avx512Vnni);
+                #[cfg(target_os = "linux")]
+                if amx::available() {
+                    forms.push(Form::Amx);
+                }
             }
         }
         #[cfg(target_arch = "aarch64")]
@@ -81,6 +90,8 @@ impl Form {
             Form::Avx2 => "avx2",
             #[cfg(target_arch = "x86_64")]
             Form::Avx512Vnni => "avx512-vnni",
+            #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+            Form::Amx => "amx-int8",
             #[cfg(target_arch = "aarch64")]
             Form::Neon => "neon",
             #[cfg(target_arch = "aarch64")]
