@@ -18,6 +18,7 @@ use edge_infer::exam::examine;
 use edge_infer::kiosk::config::{Config, JournalFiles};
 use edge_infer::kiosk::device::{Device, Ways};
 use edge_infer::kiosk::intakes::{IntakeConfig, Intakes};
+use edge_infer::kiosk::live_view::{ToScreen, Wanted};
 use edge_infer::kiosk::photographs::{Photograph, Photographs};
 use embedded_graphics::primitives::Rectangle;
 use glaucoma_common::photo::Limits;
@@ -106,12 +107,14 @@ fn measure(
     journal.found("Asha", "222222", recovery)?;
     journal.unlock("Asha", "222222")?;
     let photographs = Photographs::default();
-    let (intakes, incoming) = Intakes::start(&config.intake)?;
+    let (answers, messages) = channel();
+    let live_view = Wanted::default();
+    let view = ToScreen::new(Wanted::clone(&live_view), answers.clone());
+    let (intakes, incoming) = Intakes::start(&config.intake, view)?;
     while intakes.online(Instant::now()) != Some(true) {
         std::thread::sleep(Duration::from_millis(10));
     }
     let (requests, asked) = channel();
-    let (answers, messages) = channel();
     let (outbox, _woken) = channel();
     let kiosk = Kiosk::new(
         Panel::PI_7_INCH,
@@ -122,8 +125,8 @@ fn measure(
     let mut stage = Stage::new(kiosk, NoDisplay);
     let mut stages: Vec<(&str, Vec<f64>)> = STAGES.map(|name| (name, Vec::new())).into();
     std::thread::scope(|scope| {
-        let device =
-            Device::new(bundle, &journal, &config, &photographs, Ways { outbox, shutter: None });
+        let ways = Ways { outbox, shutter: None, live_view };
+        let device = Device::new(bundle, &journal, &config, &photographs, ways);
         scope.spawn(move || {
             let mut device = device;
             device.answer_all(&asked, &answers, &|| ());

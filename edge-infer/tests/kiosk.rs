@@ -268,6 +268,12 @@ fn what_is_not_a_configuration_is_refused_by_its_key() {
         ("[display]\nlanguage = \"xx\"\n", "display.language"),
         ("[intake]\nfolders = [\"/var\"]\n", "intake.folders"),
         ("[device]\nserial = \"\"\n", "device.serial"),
+        ("[intake.v4l]\nrate = 5\n", "rate"),
+        if cfg!(feature = "v4l") {
+            ("[intake.v4l]\nwidth = 641\n", "intake.v4l: 641 x 1080")
+        } else {
+            ("[intake.v4l]\nwidth = 640\n", "intake.v4l: this program was built without it")
+        },
     ] {
         std::fs::write(camp.path("config.toml"), config).unwrap();
         let output = camp.day("wait 1s\n");

@@ -16,16 +16,16 @@ pub(crate) struct Frame {
 }
 
 /// A segment between the start of the file and its first scan: marker, and position of the whole of it.
-struct Segment {
-    marker: u8,
-    start: usize,
-    end: usize,
+pub(crate) struct Segment {
+    pub marker: u8,
+    pub start: usize,
+    pub end: usize,
 }
 
-const START_OF_SCAN: u8 = 0xda;
+pub(crate) const START_OF_SCAN: u8 = 0xda;
 
 /// The segments up to and with the first start of scan; ends early where the header is damaged.
-fn segments(bytes: &[u8]) -> impl Iterator<Item = Segment> + '_ {
+pub(crate) fn segments(bytes: &[u8]) -> impl Iterator<Item = Segment> + '_ {
     let mut at = if bytes.starts_with(&[0xff, 0xd8]) { 2 } else { bytes.len() };
     std::iter::from_fn(move || {
         let start = at;

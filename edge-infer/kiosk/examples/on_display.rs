@@ -117,6 +117,7 @@ fn kiosk(panel: Panel) -> Kiosk {
         rules: Rules::default(),
         lock_after_s: 300,
         shutter: false,
+        live_view: false,
     };
     let mut kiosk = Kiosk::new(panel, setup, Language::En, Theme::Daylight);
     let fine = |detail: &str| Check { fine: true, detail: detail.into() };

@@ -153,6 +153,12 @@ pub fn replay<P: Presenter>(
                 }
                 turn.arrived -= 1;
             }
+            Step::Live => {
+                let seen = |turn: &Turn<'_, P>| turn.stage.kiosk.live().is_some();
+                if turn.next_until("a live picture", seen)?.is_break() {
+                    return Ok(());
+                }
+            }
             Step::Sent => {
                 let sent = |turn: &Turn<'_, P>| turn.stage.kiosk.waiting == 0;
                 if turn.next_until("the end of sending", sent)?.is_break() {
@@ -309,6 +315,7 @@ mod tests {
             rules: glaucoma_records::decide::Rules::default(),
             lock_after_s: 300,
             shutter: false,
+            live_view: false,
         };
         let kiosk = Kiosk::new(Panel::PI_7_INCH, setup, Language::En, Theme::Daylight);
         Stage::new(kiosk, Unseen)

@@ -5,6 +5,7 @@
 mod support;
 
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::channel;
 
@@ -104,6 +105,34 @@ fn a_photograph_whose_file_names_the_other_eye_is_not_taken_for_this_one() {
     assert!(kiosk.handle(support::arrival(1, Some(Left))).is_empty());
     assert_eq!(kiosk.unasked, [support::arrived(1, Some(Left))]);
     assert_eq!(press(&mut kiosk, Action::LeaveOutUnasked), [Command::LeaveOut { photograph: 1 }]);
+}
+
+#[test]
+fn live_pictures_are_asked_for_while_a_photograph_is_waited_for_and_never_shown_old() {
+    let mut kiosk = begun();
+    let seen = || Event::LiveView(Arc::new(support::picture(Left)));
+    assert!(kiosk.handle(seen()).is_empty() && kiosk.live().is_none(), "nobody asked");
+    (kiosk.setup.shutter, kiosk.setup.live_view) = (true, true);
+    let tick = |seconds| Event::Tick { seconds, clock: (9, 0) };
+    assert_eq!(kiosk.handle(tick(10)), [Command::LiveView(true)]);
+    assert!(kiosk.handle(tick(11)).is_empty(), "it is asked once");
+    let picture = seen();
+    kiosk.handle(picture.clone());
+    assert!(kiosk.live().is_some());
+    let Event::LiveView(sent) = picture else { panic!() };
+    assert_eq!(Arc::strong_count(&sent), 1, "the next one may be sent");
+    kiosk.handle(Event::CameraOffline);
+    assert!(kiosk.live().is_none(), "the camera is gone");
+    kiosk.handle(Event::CameraOnline);
+    kiosk.handle(tick(12));
+    assert!(kiosk.live().is_some());
+    kiosk.handle(tick(13));
+    assert!(kiosk.live().is_none(), "two seconds are not now");
+    kiosk.handle(seen());
+    let commands = kiosk.handle(support::arrival(1, Some(Right)));
+    assert!(matches!(commands[..], [Command::BeginExam { .. }, Command::LiveView(false)]));
+    kiosk.handle(seen());
+    assert!(kiosk.live().is_none(), "it came too late");
 }
 
 #[test]
@@ -222,6 +251,7 @@ fn any_event() -> impl Strategy<Value = Event> {
             Event::ExamDone { exam, picture: support::picture(eye) }
         }),
         1 => Just(Event::ExamFailed),
+        1 => Just(Event::LiveView(Arc::new(support::picture(Right)))),
         2 => Just(Event::Saved(Uid("2.25.7".into()))),
         1 => Just(Event::SaveFailed(Uid("2.25.7".into()))),
         1 => Just(Event::PrintDone),

@@ -346,8 +346,9 @@ impl Config {
     pub fn setup(&self, operators: Vec<String>) -> Setup {
         let Camp { sites, lock_after_s, .. } = &self.camp;
         let (rules, lock_after_s) = (self.rules(), *lock_after_s);
-        let shutter = self.intake.rpicam.is_some();
-        Setup { sites: sites.clone(), operators, rules, lock_after_s, shutter }
+        let live_view = self.intake.v4l.is_some();
+        let shutter = self.intake.rpicam.is_some() || live_view;
+        Setup { sites: sites.clone(), operators, rules, lock_after_s, shutter, live_view }
     }
 
     /// By what a visit is decided.

@@ -23,6 +23,7 @@ use glaucoma_records::journal::Journal;
 use super::config::Config;
 use super::device::{Device, Ways};
 use super::intakes::Intakes;
+use super::live_view::{ToScreen, Wanted};
 use super::local_time;
 use super::outbox::{Outbox, OutboxError};
 use super::photographs::{Photograph, Photographs};
@@ -83,10 +84,12 @@ pub fn run<P: Presenter>(
     let (woken, wake) = channel();
     let photographs = Photographs::default();
     let outbox = Outbox::new(journal, &config.outbox, config.device.programme())?;
-    let (intakes, incoming) = Intakes::start(&config.intake)?;
+    let live_view = Wanted::default();
+    let view = ToScreen::new(Wanted::clone(&live_view), sender.clone());
+    let (intakes, incoming) = Intakes::start(&config.intake, view)?;
     let pulse = Pulse::new();
     let screen = pulse.member("screen", SCREEN);
-    let ways = Ways { outbox: woken, shutter: intakes.shutter() };
+    let ways = Ways { outbox: woken, shutter: intakes.shutter(), live_view };
     let device = Device::new(bundle, journal, config, &photographs, ways);
     stage.handle(Event::Status(device.status()));
     std::thread::scope(|scope| {

@@ -2,6 +2,7 @@
 //! before the journal has it.
 
 use std::path::Path;
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::Duration;
 
@@ -22,6 +23,7 @@ use glaucoma_records::visit::{EyeExam, Finding, ModelName, Person, Uid, Visit};
 
 use super::config::{Config, Export};
 use super::finding::{finding, picture, reading};
+use super::live_view::Wanted;
 use super::local_time;
 use super::outbox::delivered;
 use super::photographs::{Photograph, Photographs};
@@ -55,6 +57,8 @@ pub struct Ways {
     pub outbox: Sender<()>,
     /// Releases the camera, where one waits for that.
     pub shutter: Option<Sender<Hints>>,
+    /// Whether the screen wants live pictures.
+    pub live_view: Wanted,
 }
 
 /// Something that the kiosk asked for and that failed; told on standard error and by an event.
@@ -294,6 +298,10 @@ impl<'a> Device<'a> {
                 self.begin(person, site, operator)
             }
             Command::TakePhotograph { eye, person } => Ok(self.release(eye, person)),
+            Command::LiveView(wanted) => {
+                self.ways.live_view.store(wanted, Ordering::Relaxed);
+                Ok(Vec::new())
+            }
             Command::BeginExam { photograph, eye, attempt } => {
                 self.examine(photograph, eye, attempt)
             }
@@ -375,6 +383,7 @@ fn failure(command: &Command) -> Option<Event> {
         Command::ExportUsb { .. } => Some(Event::ExportFailed),
         Command::MakeNumber
         | Command::TakePhotograph { .. }
+        | Command::LiveView(_)
         | Command::EyeConfirmed { .. }
         | Command::LeaveOut { .. }
         | Command::Sync

@@ -1,4 +1,4 @@
-//! Where photographs come from on this device: cards and drops, a DICOM sender, a Raspberry Pi's camera.
+//! Where photographs come from on this device: cards and drops, a DICOM sender, a camera that is released here.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -6,11 +6,12 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel};
 use std::time::{Duration, Instant};
 
+use glaucoma_common::photo::Limits;
 use glaucoma_exchange::intake::folder::Folder;
 use glaucoma_exchange::intake::rpicam::Rpicam;
 use glaucoma_exchange::intake::scp::Scp;
 use glaucoma_exchange::intake::{
-    self, Hints, Inbox, Incoming, Intake, IntakeError, Running, Status,
+    self, Hints, Inbox, Incoming, Intake, IntakeError, LiveView, Running, Status,
 };
 use serde::{Deserialize, Serialize};
 
@@ -33,6 +34,9 @@ pub struct IntakeConfig {
     /// A Raspberry Pi's own camera, which the kiosk releases.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rpicam: Option<RpicamIntake>,
+    /// A camera behind V4L2, as USB cameras are, which the kiosk shows and releases.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub v4l: Option<V4lIntake>,
 }
 
 /// A Raspberry Pi's own camera, by its system's program.
@@ -50,6 +54,60 @@ pub struct RpicamIntake {
 impl Default for RpicamIntake {
     fn default() -> Self {
         Self { program: "rpicam-still".into(), arguments: Vec::new(), time_s: 10 }
+    }
+}
+
+/// A camera behind V4L2; for a program with the feature `v4l`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct V4lIntake {
+    /// Its device file.
+    pub device: PathBuf,
+    /// How it codes its frames.
+    pub format: V4lFormat,
+    /// Pixels across.
+    pub width: u32,
+    /// Pixels down.
+    pub height: u32,
+    /// Frames a second, or as near as it can.
+    pub fps: u32,
+}
+
+/// How a camera codes its frames.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum V4lFormat {
+    /// As JPEG, which is kept as it comes.
+    Mjpeg,
+    /// As pixels, which are kept as PNG.
+    Yuyv,
+}
+
+impl Default for V4lIntake {
+    fn default() -> Self {
+        let format = V4lFormat::Mjpeg;
+        Self { device: "/dev/video0".into(), format, width: 1920, height: 1080, fps: 30 }
+    }
+}
+
+impl V4lIntake {
+    fn check(&self) -> Result<(), String> {
+        if !cfg!(feature = "v4l") {
+            return Err("intake.v4l: this program was built without it (the feature v4l)".into());
+        }
+        let Self { width, height, fps, .. } = *self;
+        let limits = Limits::default();
+        let sides = limits.min_side..=limits.max_side;
+        if !sides.contains(&width) || !sides.contains(&height) || width % 2 != 0 {
+            return Err(format!(
+                "intake.v4l: {width} x {height} is not an even width and a height from {} to {}",
+                limits.min_side, limits.max_side
+            ));
+        }
+        if !(1..=240).contains(&fps) {
+            return Err(format!("intake.v4l.fps: {fps} is not from 1 to 240"));
+        }
+        Ok(())
     }
 }
 
@@ -73,6 +131,7 @@ impl Default for IntakeConfig {
             offline_after_s: 60,
             dicom: None,
             rpicam: None,
+            v4l: None,
         }
     }
 }
@@ -88,6 +147,12 @@ impl IntakeConfig {
         }
         if let Some(folder) = self.folders.iter().find(|folder| self.inbox.starts_with(folder)) {
             return Err(format!("intake.folders: {} holds the inbox", folder.display()));
+        }
+        if let Some(v4l) = &self.v4l {
+            v4l.check()?;
+            if self.rpicam.is_some() {
+                return Err("intake.rpicam and intake.v4l: one of both".into());
+            }
         }
         let Some(dicom) = &self.dicom else { return Ok(()) };
         if dicom.allowed.is_empty() {
@@ -124,11 +189,14 @@ pub struct Intakes {
 }
 
 impl Intakes {
-    /// Starts what the configuration names. Photographs come out of the receiver.
+    /// Starts what the configuration names. Photographs come out of the receiver, live pictures go into `view`.
     ///
     /// # Errors
     /// The inbox cannot be used, the port not be had, no thread be made.
-    pub fn start(config: &IntakeConfig) -> Result<(Self, Receiver<Incoming>), IntakeError> {
+    pub fn start(
+        config: &IntakeConfig,
+        view: impl LiveView,
+    ) -> Result<(Self, Receiver<Incoming>), IntakeError> {
         let inbox = Arc::new(Inbox::open(&config.inbox)?);
         let (sender, receiver) = intake::channel(CHANNEL);
         let offline_after = Duration::from_secs(config.offline_after_s);
@@ -152,7 +220,29 @@ impl Intakes {
                 ask_every: offline_after / 2,
             })?;
         }
+        if let Some(camera) = &config.v4l {
+            intakes.add_v4l(camera, Box::new(view))?;
+        }
         Ok((intakes, receiver))
+    }
+
+    #[cfg(feature = "v4l")]
+    fn add_v4l(&mut self, camera: &V4lIntake, view: Box<dyn LiveView>) -> Result<(), IntakeError> {
+        use glaucoma_exchange::intake::v4l::{Pixels, V4l, Wanted};
+        let V4lIntake { device, format, width, height, fps } = camera.clone();
+        let pixels = match format {
+            V4lFormat::Mjpeg => Pixels::Mjpeg,
+            V4lFormat::Yuyv => Pixels::Yuyv,
+        };
+        let (release, shutter) = channel();
+        self.shutter = Some(release);
+        self.add(V4l { device, wanted: Wanted { pixels, width, height, fps }, shutter, view })
+    }
+
+    /// [`IntakeConfig::check`] refuses such a configuration.
+    #[cfg(not(feature = "v4l"))]
+    fn add_v4l(&mut self, _: &V4lIntake, _: Box<dyn LiveView>) -> Result<(), IntakeError> {
+        Ok(())
     }
 
     fn add(&mut self, intake: impl Intake) -> Result<(), IntakeError> {

@@ -5,6 +5,7 @@ pub mod day;
 pub mod device;
 pub mod finding;
 pub mod intakes;
+pub mod live_view;
 pub mod local_time;
 pub mod operating_point;
 pub mod outbox;

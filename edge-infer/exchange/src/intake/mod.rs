@@ -3,7 +3,8 @@
 //! ```text
 //! folder   card, stick, drop, ZIP ─┐
 //! scp      C-STORE, C-ECHO        ─┼─► inbox (on disk, each photograph once) ─► bounded channel ─► exam
-//! rpicam   rpicam-still           ─┘
+//! rpicam   rpicam-still           ─┤
+//! v4l      UVC and other cameras  ─┘   (feature `v4l`; Linux)
 //! ```
 //!
 //! A photograph is durable in the inbox before its sender is told that it was taken, and stays there until
@@ -16,6 +17,8 @@ mod zip_export;
 pub mod folder;
 pub mod rpicam;
 pub mod scp;
+#[cfg(feature = "v4l")]
+pub mod v4l;
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -26,6 +29,7 @@ use std::time::{Duration, Instant};
 
 use glaucoma_common::reading::Laterality;
 use glaucoma_records::visit::Sex;
+use image::RgbImage;
 use serde::{Deserialize, Serialize};
 
 pub use inbox::Inbox;
@@ -129,6 +133,15 @@ pub trait Intake: Send + 'static {
     fn run(self, outlet: &Outlet) -> Result<(), IntakeError>;
 }
 
+/// Where a camera's live pictures go.
+pub trait LiveView: Send + 'static {
+    /// Whether a picture would be shown now. One that would not is never made.
+    fn wanted(&self) -> bool;
+
+    /// Shows the newest picture; returns at once.
+    fn show(&mut self, picture: RgbImage);
+}
+
 /// Where an intake puts what it finds.
 #[derive(Debug)]
 pub struct Outlet {
@@ -161,6 +174,22 @@ impl Outlet {
         hints: Hints,
     ) -> Result<Offered, IntakeError> {
         self.inbox.offer(bytes, origin, hints, &self.sender)
+    }
+
+    /// Offers a photograph that its camera does not keep, until there is room for it or the intake is to end.
+    pub(crate) fn offer_when_there_is_room(
+        &self,
+        bytes: &[u8],
+        origin: &str,
+        hints: &Hints,
+    ) -> Result<(), IntakeError> {
+        while self.offer(bytes.to_vec(), origin.into(), hints.clone())? == Offered::Full {
+            if self.stopped() {
+                break;
+            }
+            self.pause(Duration::from_millis(100));
+        }
+        Ok(())
     }
 
     /// The camera showed a sign of life.

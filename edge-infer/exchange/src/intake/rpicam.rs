@@ -6,7 +6,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
-use super::{Hints, Intake, IntakeError, Offered, Outlet};
+use super::{Hints, Intake, IntakeError, Outlet};
 
 /// See the module.
 #[derive(Debug)]
@@ -66,13 +66,7 @@ impl Rpicam {
             }
         };
         outlet.alive();
-        while outlet.offer(bytes.clone(), "rpicam".into(), hints.clone())? == Offered::Full {
-            if outlet.stopped() {
-                break;
-            }
-            outlet.pause(Duration::from_millis(100));
-        }
-        Ok(())
+        outlet.offer_when_there_is_room(&bytes, "rpicam", &hints)
     }
 
     /// Whether the program finds a camera. It ends well without one, too, and says so.

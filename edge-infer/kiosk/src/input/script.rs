@@ -6,6 +6,7 @@
 //! wait 5s                  time goes on
 //! photograph FILE right    the camera delivers a file; the eye only where the file itself names it
 //! incoming                 waits until a set-up intake has brought a photograph
+//! live                     waits until a live picture is shown
 //! sent                     waits until nothing waits to be sent
 //! scan RW-0042             the scanner reads a number
 //! camera off               on or off
@@ -36,6 +37,8 @@ pub enum Step {
     },
     /// A photograph comes in from an intake, not from the script.
     Incoming,
+    /// A live picture is shown.
+    Live,
     /// Everything is sent.
     Sent,
     /// The scanner reads a number.
@@ -124,6 +127,7 @@ fn step(words: &[&str], folder: &Path) -> Result<Step, String> {
             Ok(Step::Photograph { file: folder.join(file), eye: Some(eye) })
         }
         ["incoming"] => Ok(Step::Incoming),
+        ["live"] => Ok(Step::Live),
         ["sent"] => Ok(Step::Sent),
         ["scan", id] => Ok(Step::Scan((*id).to_owned())),
         ["camera", "on"] => Ok(Step::Camera(true)),
@@ -145,7 +149,7 @@ mod tests {
     #[test]
     fn a_script_is_read_line_by_line() {
         let text = "# morning\n\ntouch 12 -3\nbutton ok # yes\nwait 5s\nwait 2\n\
-                    photograph eyes/a.jpg left\nphotograph b.jpg\nincoming\nsent\nscan X-1\ncamera off\n";
+                    photograph eyes/a.jpg left\nphotograph b.jpg\nincoming\nlive\nsent\nscan X-1\ncamera off\n";
         let steps = parse(text, Path::new("day/script.txt")).unwrap();
         let left = Some(Laterality::Left);
         let expected = [
@@ -156,6 +160,7 @@ mod tests {
             Step::Photograph { file: "day/eyes/a.jpg".into(), eye: left },
             Step::Photograph { file: "day/b.jpg".into(), eye: None },
             Step::Incoming,
+            Step::Live,
             Step::Sent,
             Step::Scan("X-1".into()),
             Step::Camera(false),

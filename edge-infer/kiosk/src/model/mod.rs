@@ -4,8 +4,11 @@
 mod act;
 mod day;
 mod entry;
+mod live;
 mod outside;
 mod visit;
+
+use std::sync::Arc;
 
 use embedded_graphics::prelude::Point;
 use glaucoma_common::reading::Laterality;
@@ -37,6 +40,8 @@ pub struct Setup {
     pub lock_after_s: u64,
     /// Whether a camera waits for the kiosk to release it.
     pub shutter: bool,
+    /// Whether it has a live picture.
+    pub live_view: bool,
 }
 
 /// The device's four buttons.
@@ -105,6 +110,8 @@ pub enum Event {
     CameraOnline,
     /// The camera is gone.
     CameraOffline,
+    /// What the camera sees now. Whoever sends it may send the next one once this one is dropped.
+    LiveView(Arc<EyePicture>),
     /// The PIN was right.
     Unlocked,
     /// The PIN was wrong; the next try counts after so many seconds.
@@ -187,6 +194,8 @@ pub enum Command {
         /// Of the person with this number.
         person: String,
     },
+    /// Whether live pictures are wanted from now on.
+    LiveView(bool),
     /// Examine a photograph; answered by [`Event::ExamDone`] or [`Event::ExamFailed`].
     BeginExam {
         /// The outside's number for it.
@@ -347,6 +356,10 @@ pub struct Kiosk {
     pub unasked: Vec<Arrival>,
     /// The day so far.
     pub day: Day,
+    /// The newest live picture, and the second in which it came.
+    live: Option<(EyePicture, u64)>,
+    /// Whether live pictures were last asked for.
+    live_asked: bool,
     /// How printing stands.
     pub printing: Errand,
     /// How the export stands.
@@ -377,6 +390,8 @@ impl Kiosk {
             visit: None,
             unasked: Vec::new(),
             day: Day::default(),
+            live: None,
+            live_asked: false,
             printing: Errand::Idle,
             export: Errand::Idle,
             last_input: 0,
@@ -392,7 +407,7 @@ impl Kiosk {
     /// Takes one event in; what the outside is to do comes back, in order.
     pub fn handle(&mut self, event: Event) -> Vec<Command> {
         let before = std::mem::discriminant(&self.screen);
-        let commands = match event {
+        let mut commands = match event {
             Event::Touch(at) => {
                 self.woken(false);
                 self.touched(at)
@@ -411,6 +426,7 @@ impl Kiosk {
         if std::mem::discriminant(&self.screen) != before {
             self.focus = None;
         }
+        commands.extend(self.ask_for_live_view());
         commands
     }
 

@@ -14,6 +14,7 @@ impl Kiosk {
             Event::Status(status) => self.status = status,
             Event::CameraOnline => self.camera = true,
             Event::CameraOffline => self.camera = false,
+            Event::LiveView(picture) => self.take_live(EyePicture::clone(&picture)),
             Event::Unlocked => self.unlocked(),
             Event::PinRefused { wait_s } => {
                 if let Screen::Pin { checking, refused, .. } = &mut self.screen {

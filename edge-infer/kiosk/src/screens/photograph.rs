@@ -1,13 +1,14 @@
-//! Which eye is to be photographed, and what the camera and the examination are doing.
+//! Which eye is to be photographed, what the camera sees, and what the examination is doing.
 
 use embedded_graphics::primitives::Rectangle;
 use glaucoma_common::reading::Laterality;
 
 use crate::model::{Action, Arrival, Kiosk, OpenVisit};
-use crate::page::{Face, Kind, Page, Style};
+use crate::page::{Face, Item, Kind, Page, Style};
 use crate::panel::{
     cut_bottom, cut_start, cut_top, grid, inset, share_bottom, share_start, share_top,
 };
+use crate::picture::{EyePicture, View};
 use crate::screens::{Sheet, eye_key};
 use crate::sign::Sign;
 use crate::words::Key;
@@ -32,8 +33,7 @@ pub fn photograph(kiosk: &Kiosk, eye: Laterality) -> Page {
         let gone = visit.eye(eye) == EyeState::Absent;
         buttons.push((Face::words(if gone { present } else { absent }), Action::Absent));
     }
-    let waits = visit.examining.is_none() && kiosk.unasked.is_empty() && !decided;
-    if kiosk.setup.shutter && kiosk.camera && waits {
+    if kiosk.setup.shutter && kiosk.camera && kiosk.waits_for_photograph() {
         let words = sheet.words(Key::TakePhotograph);
         buttons.push((Face::words(words).with(Sign::Camera).primary(), Action::Shutter));
     }
@@ -46,8 +46,10 @@ pub fn photograph(kiosk: &Kiosk, eye: Laterality) -> Page {
     let height = body.size.height as i32;
     let person = cut_top(&mut body, sheet.em(1.5));
     sheet.page.plain(person, visit.visit.person.id.as_str(), Style::TEXT.typed());
+    let live = kiosk.live().filter(|_| kiosk.waits_for_photograph());
+    let told = live.is_none() || visit.unreadable;
     let status_height = (height * 30 / 100).max(kiosk.panel.touch()).min(sheet.em(7.0));
-    let status_area = cut_bottom(&mut body, status_height);
+    let status_area = cut_bottom(&mut body, if told { status_height } else { 0 });
     let now = cut_top(&mut body, (height * 20 / 100).min(sheet.em(4.0)));
     let words = match eye {
         _ if decided => Key::BothDone,
@@ -55,18 +57,39 @@ pub fn photograph(kiosk: &Kiosk, eye: Laterality) -> Page {
         Laterality::Left => Key::PhotographLeft,
     };
     sheet.page.plain(now, sheet.words(words), Style::TITLE);
-    // The eyes as they stand in the face that is looked at: the right one on the left.
-    let cards_height = (body.size.height as i32).min(sheet.em(8.0));
-    let cards = inset(cut_top(&mut body, cards_height), 2);
-    let cells = grid(cards, 2, 1);
+    let cards = match live {
+        Some(picture) => beside(&mut sheet, body, picture.clone()),
+        None => {
+            let cards_height = (body.size.height as i32).min(sheet.em(8.0));
+            inset(cut_top(&mut body, cards_height), 2)
+        }
+    };
+    // The eyes as they stand in the face that is looked at, the right one on the left; one above the other where
+    // there is no room.
+    let upright = cards.size.height > cards.size.width;
+    let cells = if upright { grid(cards, 1, 2) } else { grid(cards, 2, 1) };
     let begin = sheet.page.items.len();
     for (cell, side) in cells.into_iter().zip([Laterality::Right, Laterality::Left]) {
         card(&mut sheet, inset(cell, 2), visit, side, side == eye);
     }
     let added = sheet.page.items.split_off(begin);
     sheet.page.unmirrored(cards, |page| page.items.extend(added));
-    status(&mut sheet, status_area, visit);
+    if told {
+        status(&mut sheet, status_area, visit);
+    }
     sheet.done(may_leave.then_some(Action::AskBreakOff))
+}
+
+/// What the camera sees, as large as it can be; what is left for the eyes comes back.
+fn beside(sheet: &mut Sheet<'_>, body: Rectangle, picture: EyePicture) -> Rectangle {
+    let mut rest = body;
+    let cards = match sheet.landscape() {
+        true => share_start(&mut rest, 34),
+        false => share_top(&mut rest, 26),
+    };
+    let area = inset(rest, sheet.em(0.3));
+    sheet.page.items.push(Item::Picture { area, picture, view: View::WHOLE, outlines: false });
+    cards
 }
 
 fn card(sheet: &mut Sheet<'_>, area: Rectangle, visit: &OpenVisit, eye: Laterality, chosen: bool) {

@@ -45,6 +45,7 @@ pub fn setup() -> Setup {
         rules: Rules::default(),
         lock_after_s: 300,
         shutter: false,
+        live_view: false,
     }
 }
 
@@ -258,6 +259,18 @@ fn around_the_photograph(add: Add<'_>) {
     add("photograph-shutter", &|kiosk| {
         photograph(kiosk, vec![], Right);
         kiosk.setup.shutter = true;
+    });
+    let live = |kiosk: &mut Kiosk| {
+        photograph(kiosk, vec![exam(Right, graded(0.2))], Left);
+        (kiosk.setup.shutter, kiosk.setup.live_view) = (true, true);
+        // Its first second: live pictures are asked for.
+        kiosk.handle(Event::Tick { seconds: kiosk.seconds, clock: kiosk.clock });
+        kiosk.handle(Event::LiveView(Arc::new(picture(Left))));
+    };
+    add("photograph-live", &live);
+    add("photograph-live-unreadable", &|kiosk| {
+        live(kiosk);
+        kiosk.visit.as_mut().unwrap().unreadable = true;
     });
     add("photograph-offline", &|kiosk| {
         photograph(kiosk, vec![], Right);

@@ -97,6 +97,7 @@ impl FakeWorld {
             Command::ExportUsb { .. } => vec![Event::ExportDone(self.saved.len() as u32)],
             Command::Sync => vec![Event::Delivered { waiting: 0 }],
             Command::TakePhotograph { .. }
+            | Command::LiveView(_)
             | Command::EyeConfirmed { .. }
             | Command::LeaveOut { .. }
             | Command::Lock => Vec::new(),

@@ -1,0 +1,171 @@
+"""Drives the virtual machine of camera.sh: what the camera sees, what is photographed, and the camera pulled out.
+
+The reference is a frame that v4l2-ctl took of the same picture, its colours worked out here.
+"""
+
+import os
+import re
+import sys
+import tarfile
+import tempfile
+import time
+
+from machine import Machine, started, version
+from pictures import compare, read_png
+
+*SYSTEM, PICTURES = sys.argv[1:]
+SIZE = (640, 480)
+# Where vivid's vertical bars are in the middle of the picture, and their colours: 75 % of red, green and blue.
+BARS = [(1, 1, 1), (1, 1, 0), (0, 1, 1), (0, 1, 0), (1, 0, 1), (1, 0, 0), (0, 0, 1), (0, 0, 0)]
+BARS_75, SQUARES = 0, 4  # of vivid's control `test_pattern`
+
+
+class Bench(Machine):
+    """The machine with a camera, and a disk through which files leave it."""
+
+    def __init__(self, system, accel, folder, patience):
+        self.heard = 0  # lines of what the program says
+        self.disk = os.path.join(folder, "disk")
+        with open(self.disk, "wb") as file:
+            file.truncate(32 << 20)
+        super().__init__(system, accel, folder, patience, [
+            "-no-reboot", "-drive", f"file={self.disk},if=virtio,format=raw",
+        ])
+
+    def files(self, folder):
+        """A copy of the machine's folder: where it is on this one."""
+        self.run(f"tar -cf - -C {folder} . | dd of=/dev/vda bs=64k conv=fsync 2> /dev/null")
+        here = tempfile.mkdtemp(dir=self.folder)
+        with tarfile.open(self.disk, "r:") as files:
+            files.extractall(here)
+        return here
+
+    def until(self, pattern, patience=60):
+        """What the program says next that matches; lines before it are passed over."""
+        until = time.monotonic() + patience
+        while time.monotonic() < until:
+            lines = self.run("cat /tmp/said")
+            for number, line in enumerate(lines[self.heard:], self.heard + 1):
+                print("   ", line, flush=True)
+                self.heard = number
+                if found := re.match(pattern, line):
+                    return found
+            time.sleep(0.3)
+        raise TimeoutError(pattern)
+
+
+def picture(machine, pattern):
+    """Has the camera see a picture without words on it, which would change from frame to frame."""
+    machine.run(f"v4l2-ctl -c osd_text_mode=2,test_pattern={pattern},show_border=1,show_square=1")
+
+
+def reference(machine):
+    """The frame that another program gets, as RGB."""
+    width, height = SIZE
+    machine.run("mkdir -p /tmp/reference")
+    machine.run(f"v4l2-ctl --set-fmt-video=width={width},height={height},pixelformat=YUYV "
+                "--stream-mmap --stream-skip=2 --stream-count=1 --stream-to=/tmp/reference/frame > /dev/null 2>&1")
+    with open(machine.files("/tmp/reference") + "/frame", "rb") as file:
+        frame = file.read()
+    if len(frame) != 2 * width * height:
+        raise AssertionError(f"a frame of {len(frame)} bytes")
+    return width, height, rgb(frame)
+
+
+def rgb(frame):
+    """ITU-R BT.601, limited range, as vivid codes its web camera's picture."""
+    known, pixels = {}, bytearray()
+    for at in range(0, len(frame), 4):
+        first, blue, second, red = frame[at:at + 4]
+        for luma in (first, second):
+            key = (luma, blue, red)
+            if key not in known:
+                y, b, r = 255 / 219 * (luma - 16), 255 / 224 * (blue - 128), 255 / 224 * (red - 128)
+                colours = (y + 1.402 * r, y - 0.114 * 1.772 / 0.587 * b - 0.299 * 1.402 / 0.587 * r, y + 1.772 * b)
+                known[key] = bytes(min(255, max(0, int(value + 0.5))) for value in colours)
+            pixels += known[key]
+    return bytes(pixels)
+
+
+def are_bars(seen):
+    """The colours that the picture is known to have."""
+    width, height, pixels = seen
+    for number, bar in enumerate(BARS):
+        at = 3 * ((height - 60) * width + (2 * number + 1) * width // (2 * len(BARS)))
+        expected = [191 * share for share in bar]
+        if any(abs(a - b) > 3 for a, b in zip(pixels[at:at + 3], expected)):
+            raise AssertionError(f"bar {number}: {tuple(pixels[at:at + 3])} instead of {expected}")
+    print("the eight bars have the colours they are known to have", flush=True)
+
+
+def photograph(machine):
+    """Releases the camera; the photograph and the live picture before it come back."""
+    machine.shell.send("echo >&7")
+    machine.until(r"\d+ live pictures")
+    sha256 = machine.until(r"photograph (\S+) of")[1]
+    folder = machine.files("/tmp/camera")
+    return read_png(f"{folder}/inbox/{sha256}.photo"), read_png(f"{folder}/live.png")
+
+
+def camera(machine):
+    """The camera's program begins before there is a camera, and stays until the end."""
+    machine.run("mkfifo /tmp/presses && mkdir /tmp/camera")
+    machine.shell.send(f"camera /dev/video0 yuyv {SIZE[0]} {SIZE[1]} 30 /tmp/camera < /tmp/presses > /tmp/said & "
+                       "CAMERA=$!; exec 7> /tmp/presses")
+    machine.until("Offline")
+
+
+def main():
+    with tempfile.TemporaryDirectory() as folder:
+        machine = started(Bench, SYSTEM, folder)
+        try:
+            for driver in ("virtio_pci", "virtio_blk"):
+                machine.load(driver)
+            machine.load("vivid", "n_devs=1", "node_types=0x1", "num_inputs=1", "input_types=0")
+            machine.run(f"export LD_LIBRARY_PATH={os.environ['LD_LIBRARY_PATH']}")  # where v4l2-ctl's lie
+            picture(machine, BARS_75)
+            bars = reference(machine)
+            are_bars(bars)
+            machine.run("echo vivid.0 > /sys/bus/platform/drivers/vivid/unbind")
+            camera(machine)
+            come(machine, BARS_75)
+            seen, live = photograph(machine)
+            compare("photograph", seen, bars, PICTURES)
+            compare("live picture", live, bars, PICTURES)
+            machine.run("echo vivid.0 > /sys/bus/platform/drivers/vivid/unbind")
+            machine.until("Offline")
+            machine.shell.send("echo >&7")
+            come(machine, SQUARES)
+            time.sleep(3)
+            seen, live = photograph(machine)
+            squares = stopped(machine)
+            compare("photograph after it came back", seen, squares, PICTURES)
+            compare("live picture after it came back", live, squares, PICTURES)
+            if seen == bars:
+                raise AssertionError("the picture did not change")
+        except BaseException:
+            print(open(machine.log, errors="replace").read()[-2000:])
+            raise
+        finally:
+            machine.kill()
+    print("all is as the camera saw it:", version(SYSTEM[0]))
+
+
+def come(machine, pattern):
+    """Plugs the camera in."""
+    machine.run("echo vivid.0 > /sys/bus/platform/drivers/vivid/bind")
+    picture(machine, pattern)
+    machine.until("Online")
+
+
+def stopped(machine):
+    """Ends the program, whose memory and inbox are told, and takes the reference with the camera it frees."""
+    machine.shell.send("exec 7>&-")
+    machine.until("VmHWM")
+    taken = machine.run("wait $CAMERA; ls /tmp/camera/inbox/*.photo | wc -l")[-1]
+    if taken != "2":
+        raise AssertionError(f"{taken} photographs: one was asked for while the camera was away")
+    return reference(machine)
+
+
+main()
