@@ -1,8 +1,10 @@
-"""Drives the virtual machine of camera.sh: what the camera sees, what is photographed, and the camera pulled out.
+"""Drives the virtual machine of camera.sh: what the camera sees, what is photographed, and the camera pulled out;
+first the intake alone, then the whole kiosk on a display, worked by its keys.
 
 The reference is a frame that v4l2-ctl took of the same picture, its colours worked out here.
 """
 
+import io
 import os
 import re
 import sys
@@ -11,13 +13,33 @@ import tempfile
 import time
 
 from machine import Machine, started, version
-from pictures import compare, read_png
+from pictures import compare, read_png, read_ppm, write_png
 
-*SYSTEM, PICTURES = sys.argv[1:]
+*SYSTEM, MODEL, PICTURES = sys.argv[1:]
 SIZE = (640, 480)
 # Where vivid's vertical bars are in the middle of the picture, and their colours: 75 % of red, green and blue.
 BARS = [(1, 1, 1), (1, 1, 0), (0, 1, 1), (0, 1, 0), (1, 0, 1), (1, 0, 0), (0, 0, 1), (0, 0, 0)]
 BARS_75, SQUARES = 0, 4  # of vivid's control `test_pattern`
+CONFIG = """
+[camp]
+sites = ["Huye"]
+threshold = 0.5
+[display]
+device = "drm"
+[journal]
+folder = "/tmp/journal"
+device_secret = "/tmp/secret"
+output = "/tmp"
+[intake]
+inbox = "/tmp/inbox"
+offline_after_s = 3
+[intake.v4l]
+device = "/dev/video0"
+format = "yuyv"
+width = 640
+height = 480
+fps = 10
+"""
 
 
 class Bench(Machine):
@@ -26,10 +48,15 @@ class Bench(Machine):
     def __init__(self, system, accel, folder, patience):
         self.heard = 0  # lines of what the program says
         self.disk = os.path.join(folder, "disk")
-        with open(self.disk, "wb") as file:
-            file.truncate(32 << 20)
+        with tarfile.open(self.disk, "w") as files:
+            files.add(MODEL, "model.onnx")
+            config = tarfile.TarInfo("camp.toml")
+            config.size = len(CONFIG)
+            files.addfile(config, io.BytesIO(CONFIG.encode()))
+        os.truncate(self.disk, 64 << 20)
         super().__init__(system, accel, folder, patience, [
-            "-no-reboot", "-drive", f"file={self.disk},if=virtio,format=raw",
+            "-no-reboot", "-device", "VGA,id=vga", "-device", "qemu-xhci", "-device", "usb-kbd",
+            "-drive", f"file={self.disk},if=virtio,format=raw",
         ])
 
     def files(self, folder):
@@ -39,6 +66,38 @@ class Bench(Machine):
         with tarfile.open(self.disk, "r:") as files:
             files.extractall(here)
         return here
+
+    def keys(self, *names):
+        """Presses keys one after the other, as fast as a scanner does."""
+        for name in names:
+            for down in (True, False):
+                key = {"type": "qcode", "data": name}
+                self.control("input-send-event", events=[{"type": "key", "data": {"down": down, "key": key}}])
+                time.sleep(0.02)
+
+    def slowly(self, *names):
+        """Presses buttons, each after the screen has followed the one before."""
+        for name in names:
+            self.keys(name)
+            time.sleep(0.7)
+
+    def screen(self):
+        """What is on the display now."""
+        path = os.path.join(self.folder, "screen.ppm")
+        self.control("screendump", filename=path, device="vga")
+        return read_ppm(path)
+
+    def seen(self, name, holds, patience=90):
+        """Waits until the screen is as it should be, and keeps a picture of it."""
+        until = time.monotonic() + patience
+        while not holds(screen := self.screen()):
+            if time.monotonic() > until:
+                write_png(f"{PICTURES}/camera-not-{name}.png", screen)
+                raise TimeoutError(f"{name}: see camera-not-{name}.png; {self.run('tail -n 5 /tmp/kiosk.log')}")
+            time.sleep(0.5)
+        write_png(f"{PICTURES}/camera-{name}.png", screen)
+        print(f"on the screen: {name}", flush=True)
+        return screen
 
     def until(self, pattern, patience=60):
         """What the program says next that matches; lines before it are passed over."""
@@ -121,6 +180,7 @@ def main():
         try:
             for driver in ("virtio_pci", "virtio_blk"):
                 machine.load(driver)
+            machine.run("tar -xf /dev/vda -C /tmp")
             machine.load("vivid", "n_devs=1", "node_types=0x1", "num_inputs=1", "input_types=0")
             machine.run(f"export LD_LIBRARY_PATH={os.environ['LD_LIBRARY_PATH']}")  # where v4l2-ctl's lie
             picture(machine, BARS_75)
@@ -136,13 +196,13 @@ def main():
             machine.until("Offline")
             machine.shell.send("echo >&7")
             come(machine, SQUARES)
-            time.sleep(3)
             seen, live = photograph(machine)
             squares = stopped(machine)
             compare("photograph after it came back", seen, squares, PICTURES)
             compare("live picture after it came back", live, squares, PICTURES)
             if seen == bars:
                 raise AssertionError("the picture did not change")
+            on_screen(machine)
         except BaseException:
             print(open(machine.log, errors="replace").read()[-2000:])
             raise
@@ -151,11 +211,79 @@ def main():
     print("all is as the camera saw it:", version(SYSTEM[0]))
 
 
-def come(machine, pattern):
+def on_screen(machine):
+    """The kiosk from its start to a photograph in the journal, with the camera pulled out in between."""
+    for driver in ("evdev", "usbhid", "hid-generic", "xhci-pci", "bochs"):
+        machine.load(driver)
+    machine.run("echo vivid.0 > /sys/bus/platform/drivers/vivid/unbind")
+    key = machine.run("edge-infer journal --config /tmp/camp.toml recovery-key --private /tmp/private.key")[-1].strip()
+    machine.run("echo 222222 | edge-infer journal --config /tmp/camp.toml found --operator Asha "
+                f"--recovery-key {key} --recovery-box /tmp/recovery.box")
+    before = machine.screen()
+    machine.shell.send("edge-infer kiosk --config /tmp/camp.toml --model /tmp/model.onnx > /tmp/kiosk.log 2>&1 & "
+                       "KIOSK=$!")
+    start = machine.seen("start", lambda screen: screen[:2] == (1280, 800) and screen != before
+                         and sum(screen[2][:30000]) > 0)
+    time.sleep(3)  # until the input devices are open
+    machine.slowly("ret")
+    machine.slowly(*["down"] * 3, *["ret"] * 6, *["up"] * 3)
+    pin = machine.screen()
+    machine.slowly("ret")
+    time.sleep(1)
+    checking = machine.screen()
+    machine.seen("home", lambda screen: changed(screen, checking) and changed(screen, pin) and changed(screen, start))
+    machine.slowly("ret")
+    machine.keys("r", "w", "minus", "7", "ret")
+    time.sleep(1)
+    machine.slowly("ret")
+    machine.seen("offline", lambda screen: not live(screen))
+    plug(machine, BARS_75)
+    machine.seen("live", live)
+    machine.run("echo vivid.0 > /sys/bus/platform/drivers/vivid/unbind")
+    machine.seen("pulled-out", lambda screen: not live(screen), 20)
+    time.sleep(4)
+    machine.seen("offline-again", lambda screen: not live(screen))
+    plug(machine, BARS_75)
+    machine.seen("live-again", live)
+    machine.slowly("ret")
+    machine.seen("result", lambda screen: not live(screen))
+    for _ in range(30):
+        summary = "".join(machine.run("edge-infer journal --config /tmp/camp.toml summary"))
+        if re.search(r'"photographs": *1\b', summary):
+            break
+        time.sleep(1)
+    else:
+        raise AssertionError(summary)
+    time.sleep(2)
+    machine.seen("result", lambda screen: not live(screen))
+    print("the photograph is in the journal", flush=True)
+    machine.run("kill $KIOSK; wait $KIOSK; true")
+
+
+def changed(screen, before):
+    """Whether more than the clock has changed."""
+    return sum(a != b for a, b in zip(screen[2], before[2])) > 20000
+
+
+def live(screen):
+    """Whether the camera's bars are on the screen: magenta and cyan, which no button has."""
+    pixels = screen[2]
+    near = lambda at, colour: all(abs(pixels[at + i] - colour[i]) < 12 for i in range(3))
+    places = range(0, len(pixels), 3 * 7)
+    return all(sum(near(at, colour) for at in places) > 500 for colour in ((191, 0, 191), (0, 191, 191)))
+
+
+def plug(machine, pattern):
     """Plugs the camera in."""
     machine.run("echo vivid.0 > /sys/bus/platform/drivers/vivid/bind")
     picture(machine, pattern)
+
+
+def come(machine, pattern):
+    """Plugs the camera in, and waits until the program says so."""
+    plug(machine, pattern)
     machine.until("Online")
+    time.sleep(3)  # for a live picture
 
 
 def stopped(machine):

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The V4L2 camera on the drivers of a Linux kernel, in a virtual machine: `vivid`, the kernel's own test camera.
-# Live picture and photograph are compared, pixel for pixel, with a frame that another program (v4l2-ctl) took; then
-# the camera is pulled out and comes back.
+# Live picture and photograph are compared, pixel for pixel, with a frame that another program (v4l2-ctl) took, and
+# the camera is pulled out and comes back; then all of it on the kiosk's screen, to a photograph in the journal.
 #
 #   tests/vm/camera.sh [FOLDER]       pictures of the screen, and those that differ, go into FOLDER
 #
@@ -21,7 +21,11 @@ if [ ! -e "$ROOT/usr/bin/v4l2-ctl" ]; then
 fi
 
 cargo build --release -p glaucoma-exchange --features v4l --example camera
+cargo build --release -p edge-infer --features v4l
 export LD_LIBRARY_PATH=$UNPACKED_LIBRARIES
-machine_files "$VM/camera.gz" "$TARGET/release/examples/camera $ROOT/usr/bin/v4l2-ctl" "virtio_pci virtio_blk vivid"
+machine_files "$VM/camera.gz" \
+  "$TARGET/release/examples/camera $TARGET/release/edge-infer $ROOT/usr/bin/v4l2-ctl" \
+  "virtio_pci virtio_blk vivid evdev usbhid hid-generic xhci-pci bochs"
 
-python3 tests/vm/camera.py "$QEMU" "$ROOT" "$ROOT/boot/vmlinuz-$KERNEL" "$VM/camera.gz" "$PICTURES"
+python3 tests/vm/camera.py "$QEMU" "$ROOT" "$ROOT/boot/vmlinuz-$KERNEL" "$VM/camera.gz" \
+  "models/$(cat models/default.txt)" "$PICTURES"

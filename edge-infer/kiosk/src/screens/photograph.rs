@@ -42,14 +42,13 @@ pub fn photograph(kiosk: &Kiosk, eye: Laterality) -> Page {
     }
     sheet.footer(&buttons);
     sheet.margin();
-    let mut body = sheet.body;
+    let live = kiosk.live().filter(|_| kiosk.waits_for_photograph());
+    let mut body = live.map_or(sheet.body, |picture| beside(&mut sheet, picture.clone(), visit));
     let height = body.size.height as i32;
     let person = cut_top(&mut body, sheet.em(1.5));
     sheet.page.plain(person, visit.visit.person.id.as_str(), Style::TEXT.typed());
-    let live = kiosk.live().filter(|_| kiosk.waits_for_photograph());
-    let told = live.is_none() || visit.unreadable;
     let status_height = (height * 30 / 100).max(kiosk.panel.touch()).min(sheet.em(7.0));
-    let status_area = cut_bottom(&mut body, if told { status_height } else { 0 });
+    let status_area = cut_bottom(&mut body, if live.is_none() { status_height } else { 0 });
     let now = cut_top(&mut body, (height * 20 / 100).min(sheet.em(4.0)));
     let words = match eye {
         _ if decided => Key::BothDone,
@@ -57,42 +56,45 @@ pub fn photograph(kiosk: &Kiosk, eye: Laterality) -> Page {
         Laterality::Left => Key::PhotographLeft,
     };
     sheet.page.plain(now, sheet.words(words), Style::TITLE);
-    let cards = match live {
-        Some(picture) => beside(&mut sheet, body, picture.clone()),
-        None => {
-            let cards_height = (body.size.height as i32).min(sheet.em(8.0));
-            inset(cut_top(&mut body, cards_height), 2)
-        }
-    };
-    // The eyes as they stand in the face that is looked at, the right one on the left; one above the other where
-    // there is no room.
-    let upright = cards.size.height > cards.size.width;
-    let cells = if upright { grid(cards, 1, 2) } else { grid(cards, 2, 1) };
+    // The eyes as they stand in the face that is looked at, the right one on the left; one above the other beside
+    // a live picture.
+    let room = body.size.height as i32;
+    let stacked = live.is_some() && sheet.landscape() && room >= 2 * kiosk.panel.touch() + 8;
+    let most = sheet.em(if stacked { 11.0 } else { 8.0 });
+    let cards = inset(cut_top(&mut body, room.min(most)), 2);
+    let cells = if stacked { grid(cards, 1, 2) } else { grid(cards, 2, 1) };
     let begin = sheet.page.items.len();
     for (cell, side) in cells.into_iter().zip([Laterality::Right, Laterality::Left]) {
-        card(&mut sheet, inset(cell, 2), visit, side, side == eye);
+        card(&mut sheet, inset(cell, 2), visit, side, side == eye, live.is_none());
     }
     let added = sheet.page.items.split_off(begin);
     sheet.page.unmirrored(cards, |page| page.items.extend(added));
-    if told {
+    if live.is_none() {
         status(&mut sheet, status_area, visit);
     }
     sheet.done(may_leave.then_some(Action::AskBreakOff))
 }
 
-/// What the camera sees, as large as it can be; what is left for the eyes comes back.
-fn beside(sheet: &mut Sheet<'_>, body: Rectangle, picture: EyePicture) -> Rectangle {
-    let mut rest = body;
-    let cards = match sheet.landscape() {
-        true => share_start(&mut rest, 34),
-        false => share_top(&mut rest, 26),
-    };
-    let area = inset(rest, sheet.em(0.3));
+/// What the camera sees, as large as it can be, in the place of words on it; what is left of the body comes back.
+fn beside(sheet: &mut Sheet<'_>, picture: EyePicture, visit: &OpenVisit) -> Rectangle {
+    let (rest, mut area) = sheet.split(38);
+    if visit.unreadable {
+        let below = cut_bottom(&mut area, sheet.em(2.8));
+        status(sheet, below, visit);
+    }
     sheet.page.items.push(Item::Picture { area, picture, view: View::WHOLE, outlines: false });
-    cards
+    rest
 }
 
-fn card(sheet: &mut Sheet<'_>, area: Rectangle, visit: &OpenVisit, eye: Laterality, chosen: bool) {
+/// An eye; its sign, and in words where there is room, says how it stands.
+fn card(
+    sheet: &mut Sheet<'_>,
+    area: Rectangle,
+    visit: &OpenVisit,
+    eye: Laterality,
+    chosen: bool,
+    in_words: bool,
+) {
     let palette = sheet.page.palette;
     let (sign, word) = match visit.eye(eye) {
         EyeState::Open(_) => (Sign::Eye, Key::NotYet),
@@ -113,9 +115,11 @@ fn card(sheet: &mut Sheet<'_>, area: Rectangle, visit: &OpenVisit, eye: Laterali
     let sign_area = cut_start(&mut inner, side);
     sheet.page.sign(sign_area, sign, paint);
     cut_start(&mut inner, sheet.em(0.5));
-    let name = share_top(&mut inner, 42);
+    let name = share_top(&mut inner, if in_words { 42 } else { 100 });
     sheet.page.text(name, sheet.words(eye_key(eye)), Style::BOLD.times(1.15), paint);
-    sheet.page.text(inner, sheet.words(word), Style::TEXT, paint);
+    if in_words {
+        sheet.page.text(inner, sheet.words(word), Style::TEXT, paint);
+    }
 }
 
 fn status(sheet: &mut Sheet<'_>, area: Rectangle, visit: &OpenVisit) {
