@@ -87,7 +87,7 @@ class Bench(Machine):
         self.control("screendump", filename=path, device="vga")
         return read_ppm(path)
 
-    def seen(self, name, holds, patience=90):
+    def seen(self, name, holds, patience=200):
         """Waits until the screen is as it should be, and keeps a picture of it."""
         until = time.monotonic() + patience
         while not holds(screen := self.screen()):
@@ -226,17 +226,15 @@ def on_screen(machine):
                          and sum(screen[2][:30000]) > 0)
     time.sleep(3)  # until the input devices are open
     machine.slowly("ret")
-    machine.slowly(*["down"] * 3, *["ret"] * 6, *["up"] * 3)
-    pin = machine.screen()
+    pin = machine.seen("pin", lambda screen: title(screen) != title(start))
+    machine.slowly(*["down"] * 3, *["ret"] * 6, *["up"] * 3, "ret")
+    home = machine.seen("home", lambda screen: title(screen) != title(pin))
     machine.slowly("ret")
-    time.sleep(1)
-    checking = machine.screen()
-    machine.seen("home", lambda screen: changed(screen, checking) and changed(screen, pin) and changed(screen, start))
-    machine.slowly("ret")
+    register = machine.seen("register", lambda screen: title(screen) != title(home))
     machine.keys("r", "w", "minus", "7", "ret")
-    time.sleep(1)
+    time.sleep(2)
     machine.slowly("ret")
-    machine.seen("offline", lambda screen: not live(screen))
+    machine.seen("offline", lambda screen: title(screen) != title(register) and not live(screen))
     plug(machine, BARS_75)
     machine.seen("live", live)
     machine.run("echo vivid.0 > /sys/bus/platform/drivers/vivid/unbind")
@@ -260,9 +258,10 @@ def on_screen(machine):
     machine.run("kill $KIOSK; wait $KIOSK; true")
 
 
-def changed(screen, before):
-    """Whether more than the clock has changed."""
-    return sum(a != b for a, b in zip(screen[2], before[2])) > 20000
+def title(screen):
+    """The upper left of the screen, where its title is."""
+    width, _, pixels = screen
+    return [pixels[3 * width * row:3 * width * row + 3 * 400] for row in range(30)]
 
 
 def live(screen):
