@@ -31,8 +31,8 @@ pub struct KioskArgs {
     #[arg(long)]
     pub print_config: bool,
 
-    /// Where the screens are shown instead of where the configuration says: `drm`, `fbdev`, `window`, or
-    /// `png:FOLDER`, a numbered picture of each.
+    /// Where the screens are shown instead of where the configuration says: `drm`, `fbdev`, `window`,
+    /// `spi:CHIP,dc=LINE`, or `png:FOLDER`, a numbered picture of each.
     #[arg(long, value_name = "WHERE")]
     pub display: Option<DisplayChoice>,
 

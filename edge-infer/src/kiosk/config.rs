@@ -62,7 +62,7 @@ pub struct Camp {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Display {
-    /// What it is: `drm`, `drm:CARD`, `fbdev`, `fbdev:DEVICE`, `window`, `png:FOLDER`.
+    /// What it is: `drm`, `drm:CARD`, `fbdev`, `fbdev:DEVICE`, `window`, `png:FOLDER`, `spi:CHIP,dc=LINE`.
     pub device: String,
     /// How it is mounted: `upright`, `right`, `over` or `left`.
     pub turn: String,

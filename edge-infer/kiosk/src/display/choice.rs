@@ -4,6 +4,8 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use super::SpiPanel;
+
 /// A display, as a person names it on the command line or in the configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum DisplayChoice {
@@ -14,6 +16,8 @@ pub enum DisplayChoice {
     Fbdev(PathBuf),
     /// `window`: a window on a desktop, which brings its own touches and buttons.
     Window,
+    /// `spi:CHIP,dc=LINE`: a panel that the kernel has no driver for.
+    Spi(SpiPanel),
     /// `png:FOLDER`: a numbered picture of each screen.
     Png(PathBuf),
 }
@@ -25,7 +29,10 @@ const FRAMEBUFFER: &str = "/dev/fb0";
 
 /// A text that names no display.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("'{0}' is no display: drm, drm:CARD, fbdev, fbdev:DEVICE, window or png:FOLDER")]
+#[error(
+    "'{0}' is no display: drm, drm:CARD, fbdev, fbdev:DEVICE, window, png:FOLDER or \
+         spi:CHIP,dc=LINE (more: reset=LINE, device=FILE, mhz=NUMBER, bgr, invert)"
+)]
 pub struct NoSuchDisplay(String);
 
 impl FromStr for DisplayChoice {
@@ -37,6 +44,10 @@ impl FromStr for DisplayChoice {
             Some(_) => return Err(NoSuchDisplay(text.to_owned())),
             None => (text, None),
         };
+        if let ("spi", Some(_)) = (kind, path) {
+            let panel = text["spi:".len()..].parse();
+            return panel.map(Self::Spi).map_err(|()| NoSuchDisplay(text.to_owned()));
+        }
         let or = |default: &'static str| path.unwrap_or(Path::new(default)).to_path_buf();
         match (kind, path) {
             ("drm", _) => Ok(Self::Drm(or(CARDS))),
@@ -54,6 +65,7 @@ impl fmt::Display for DisplayChoice {
             Self::Drm(path) => write!(f, "drm:{}", path.display()),
             Self::Fbdev(path) => write!(f, "fbdev:{}", path.display()),
             Self::Window => write!(f, "window"),
+            Self::Spi(panel) => write!(f, "spi:{panel}"),
             Self::Png(folder) => write!(f, "png:{}", folder.display()),
         }
     }
@@ -71,6 +83,10 @@ mod tests {
             ("fbdev", DisplayChoice::Fbdev("/dev/fb0".into())),
             ("fbdev:/dev/fb1", DisplayChoice::Fbdev("/dev/fb1".into())),
             ("window", DisplayChoice::Window),
+            (
+                "spi:ili9486,dc=GPIO24",
+                DisplayChoice::Spi("ili9486,dc=GPIO24".parse().expect("a panel")),
+            ),
             ("png:a:b", DisplayChoice::Png("a:b".into())),
         ];
         for (text, choice) in cases {
@@ -81,7 +97,7 @@ mod tests {
 
     #[test]
     fn a_text_that_names_no_display_is_told_what_would() {
-        for text in ["", "png", "png:", "drm:", "window:1", "DRM", "hdmi"] {
+        for text in ["", "png", "png:", "drm:", "spi", "spi:ili9486", "window:1", "DRM", "hdmi"] {
             let error = text.parse::<DisplayChoice>().err().map(|error| error.to_string());
             assert!(error.is_some_and(|error| error.contains("png:FOLDER")), "{text}");
         }

@@ -8,6 +8,9 @@ mod fbdev;
 mod frame;
 mod layout;
 mod png_dir;
+#[cfg(feature = "spi")]
+mod spi;
+mod spi_panel;
 mod turn;
 #[cfg(feature = "window")]
 mod window;
@@ -25,6 +28,7 @@ pub use fbdev::FbdevDisplay;
 pub use frame::Frame;
 pub use layout::{Channel, Layout};
 pub use png_dir::{PngDir, png, write_png};
+pub use spi_panel::{Chip, SpiPanel};
 pub use turn::{NoSuchTurn, Turn};
 #[cfg(feature = "window")]
 pub use window::WindowDisplay;
@@ -73,6 +77,7 @@ pub fn open(
         DisplayChoice::Drm(path) => open_drm(path, panel, turn),
         DisplayChoice::Fbdev(path) => open_fbdev(path, panel, turn),
         DisplayChoice::Window => open_window(panel, sink),
+        DisplayChoice::Spi(spi) => open_spi(spi, panel, turn),
         DisplayChoice::Png(folder) => Ok(as_it_is(PngDir::new(folder)?, panel)),
     }
 }
@@ -114,6 +119,16 @@ fn open_window(panel: Panel, sink: &Sink) -> Result<OpenDisplay, DisplayError> {
 #[cfg(not(feature = "window"))]
 fn open_window(_: Panel, _: &Sink) -> Result<OpenDisplay, DisplayError> {
     Err(DisplayError::NotBuilt { display: "window" })
+}
+
+#[cfg(feature = "spi")]
+fn open_spi(spi: &SpiPanel, panel: Panel, turn: Turn) -> Result<OpenDisplay, DisplayError> {
+    spi::open(spi, panel.mm_per_px, turn)
+}
+
+#[cfg(not(feature = "spi"))]
+fn open_spi(_: &SpiPanel, _: Panel, _: Turn) -> Result<OpenDisplay, DisplayError> {
+    Err(DisplayError::NotBuilt { display: "spi" })
 }
 
 /// The panel of a device of `native` pixels that says it is `width_mm` wide. Sizes that no display has, as some
