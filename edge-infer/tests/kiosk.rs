@@ -87,6 +87,49 @@ fn photographs_come_from_a_card_and_results_go_to_two_servers() {
     done(&camp.journal(&["verify"], ""));
 }
 
+/// The power goes after the first eye; the next start offers to go on, and the eye's result is there again.
+#[test]
+fn an_interrupted_visit_is_gone_on_with_or_closed() {
+    let camp = Camp::founded();
+    let interrupted = |id: &str| {
+        format!(
+            "{}button ok\nscan {id}\nbutton ok\nphotograph {}\n\
+             button down\nbutton ok            # it is the left eye\nphotograph none.jpg\n",
+            unlocking(),
+            retina().display()
+        )
+    };
+    // The script ends as a power cut does: nothing is decided.
+    done(&camp.day(&interrupted("RW-7")));
+    done(&camp.day(&interrupted("RW-8")));
+    let counts = |camp: &Camp| {
+        let summary = done(&camp.journal(&["summary"], ""));
+        let summary: Value = serde_json::from_str(&summary).unwrap();
+        ["visits", "examined", "open", "closed"].map(|key| summary[key].as_u64().unwrap())
+    };
+    assert_eq!(counts(&camp), [2, 0, 2, 0]);
+    let mirrored = image::imageops::flip_horizontal(&image::open(retina()).unwrap());
+    mirrored.save(camp.path("right.png")).unwrap();
+    // The latest is the first of the list.
+    let script = format!(
+        "{}button down\nbutton down\nbutton down\nbutton down\n\
+         button ok            # without a decision\n\
+         button down\nbutton ok            # RW-8\n\
+         button up\nbutton ok            # close without a decision\n\
+         button down\nbutton ok            # RW-7\n\
+         button ok            # go on: the left eye's result\n\
+         button ok            # next\n\
+         photograph right.png\n\
+         button ok            # decision\n\
+         button ok            # done\n",
+        unlocking()
+    );
+    done(&camp.day(&script));
+    assert_eq!(counts(&camp), [2, 1, 0, 1]);
+    let verified = done(&camp.journal(&["verify", "--operator", "Asha"], PIN));
+    assert!(verified.contains("3 photographs (opened): nothing is wrong"), "{verified}");
+}
+
 #[cfg(unix)]
 #[test]
 fn a_raspberry_pis_camera_is_released_from_the_screen() {

@@ -148,6 +148,63 @@ fn a_visit_that_could_not_be_opened_may_be_tried_again() {
     assert!(matches!(press(&mut kiosk, Action::BeginVisit)[..], [Command::RegisterPerson { .. }]));
 }
 
+/// A kiosk whose journal holds visits that were interrupted.
+fn after_an_interruption() -> Kiosk {
+    let mut kiosk = support::kiosk(Panel::PI_7_INCH, Language::En, Theme::Daylight);
+    kiosk.screen = Screen::Home;
+    kiosk.handle(Event::Undecided(support::undecided(3)));
+    press(&mut kiosk, Action::OpenUndecided);
+    kiosk
+}
+
+#[test]
+fn an_interrupted_visit_goes_on_with_what_was_found() {
+    let mut kiosk = after_an_interruption();
+    press(&mut kiosk, Action::PickUndecided(0));
+    let visit = support::undecided(1).remove(0);
+    assert_eq!(press(&mut kiosk, Action::Resume), [Command::ResumeVisit(visit.uid.clone())]);
+    assert!(kiosk.page().buttons().next().is_none(), "it is being read");
+    kiosk.handle(Event::VisitNotBegun);
+    press(&mut kiosk, Action::Resume);
+    let pictures = [Some(support::picture(Right)), None];
+    kiosk.handle(Event::VisitResumed { visit: Box::new(visit.clone()), pictures });
+    assert_eq!(kiosk.screen, Screen::Result { eye: Right });
+    assert_eq!(kiosk.undecided.len(), 2);
+    press(&mut kiosk, Action::GoOn);
+    assert_eq!(kiosk.screen, Screen::Photograph { eye: Left });
+    photograph(&mut kiosk, support::exam(Left, support::graded(0.1)));
+    let saved = press(&mut kiosk, Action::Decide);
+    let [Command::SaveVisit(saved)] = &saved[..] else { panic!("{saved:?}") };
+    assert_eq!((&saved.uid, saved.exams.len()), (&visit.uid, 2));
+    let reasons = support::reasons(&["suspected_right", "asymmetry"]);
+    assert_eq!(saved.decision, Some(Decision::Refer { reasons }));
+    // The list of a later unlocking does not hold the visit that is open.
+    let mut all = support::undecided(3);
+    all[0] = visit;
+    kiosk.handle(Event::Undecided(all));
+    assert_eq!(kiosk.undecided.len(), 2);
+}
+
+#[test]
+fn an_interrupted_visit_is_closed_and_a_broken_off_one_may_go_on() {
+    let mut kiosk = after_an_interruption();
+    for left in (0..3).rev() {
+        press(&mut kiosk, Action::PickUndecided(0));
+        let uid = kiosk.undecided[0].uid.clone();
+        assert_eq!(press(&mut kiosk, Action::CloseVisit), [Command::CloseVisit(uid.clone())]);
+        kiosk.handle(Event::VisitClosed(uid));
+        assert_eq!(kiosk.undecided.len(), left);
+    }
+    assert_eq!(kiosk.screen, Screen::Home);
+    let offered =
+        |kiosk: &Kiosk| kiosk.page().buttons().any(|b| b.action == Action::OpenUndecided);
+    assert!(!offered(&kiosk));
+    kiosk.visit = begun().visit;
+    kiosk.screen = Screen::BreakOff;
+    assert!(matches!(press(&mut kiosk, Action::BreakOff)[..], [Command::SaveVisit(_)]));
+    assert!(offered(&kiosk));
+}
+
 #[test]
 fn a_suspicion_is_not_photographed_away() {
     let mut kiosk = begun();
@@ -222,6 +279,13 @@ fn any_event() -> impl Strategy<Value = Event> {
             Event::ExamDone { exam, picture: support::picture(eye) }
         }),
         1 => Just(Event::ExamFailed),
+        2 => (0..4usize).prop_map(|count| Event::Undecided(support::undecided(count))),
+        2 => (0..4usize).prop_map(|number| {
+            let visit = Box::new(support::undecided(number + 1).remove(number));
+            Event::VisitResumed { visit, pictures: [None, Some(support::picture(Left))] }
+        }),
+        1 => Just(Event::VisitClosed(Uid("2.25.700".into()))),
+        1 => Just(Event::VisitNotBegun),
         2 => Just(Event::Saved(Uid("2.25.7".into()))),
         1 => Just(Event::SaveFailed(Uid("2.25.7".into()))),
         1 => Just(Event::PrintDone),
@@ -246,6 +310,11 @@ fn low_risk_words_are_true(kiosk: &Kiosk) -> Result<(), TestCaseError> {
         prop_assert!(visit.visit.exams.iter().any(clear));
     }
     if said(Key::NotSuspected) {
+        if let Screen::UndecidedVisit { uid, .. } = &kiosk.screen {
+            let visit = kiosk.undecided.iter().find(|visit| visit.uid == *uid).unwrap();
+            prop_assert!(visit.exams.iter().any(clear));
+            return Ok(());
+        }
         let visit = kiosk.visit.as_ref().unwrap();
         match kiosk.screen {
             Screen::Result { eye } => prop_assert!(visit.last(eye).is_some_and(clear)),

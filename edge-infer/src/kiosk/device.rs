@@ -17,7 +17,7 @@ use glaucoma_kiosk::words::Language;
 use glaucoma_records::clock::{Clock, SystemClock};
 use glaucoma_records::export::Identity;
 use glaucoma_records::ids::{Ids, RandomError, RandomIds};
-use glaucoma_records::journal::{Journal, JournalError};
+use glaucoma_records::journal::{Journal, JournalError, Recorded};
 use glaucoma_records::visit::{EyeExam, Finding, ModelName, Person, Uid, Visit};
 
 use super::config::{Config, Export};
@@ -29,7 +29,7 @@ use crate::board::{Power, Storage};
 use crate::bundle::Bundle;
 use crate::exam::examine;
 use crate::reports::stick::{self, StickError};
-use crate::reports::{self, ReportsError, What};
+use crate::reports::{self, ReportsError, What, page};
 use crate::service::status::ClockStatus;
 
 /// The device.
@@ -131,10 +131,14 @@ impl<'a> Device<'a> {
         }
         let today = self.journal.reader()?.visits_in(local_time::today())?;
         let today = today.into_iter().map(|recorded| recorded.visit).collect();
+        let undecided = self.journal.reader()?.open_visits()?;
+        let undecided = undecided.into_iter().map(|recorded| recorded.visit).collect();
         let waiting = delivered(self.journal)?;
         // What could not be read by anybody before may be due.
         self.wake_outbox();
-        Ok(vec![Event::Unlocked, Event::Status(self.status()), Event::DaySoFar(today), waiting])
+        let status = Event::Status(self.status());
+        let (today, undecided) = (Event::DaySoFar(today), Event::Undecided(undecided));
+        Ok(vec![Event::Unlocked, status, today, undecided, waiting])
     }
 
     /// The bundle answered its self-test and the journal was opened for writing, else there were no device. A
@@ -167,6 +171,32 @@ impl<'a> Device<'a> {
         let event = Event::VisitBegun { uid: visit.uid.clone(), begun_at: visit.begun_at.clone() };
         self.visit = Some(visit);
         Ok(vec![event])
+    }
+
+    /// Goes on with an interrupted visit. What was found is what was recorded; its photographs are looked at again
+    /// only for their pictures.
+    fn resume(&mut self, uid: &Uid) -> Answer {
+        let reader = self.journal.reader()?;
+        let Recorded { visit, closed_at, .. } = reader.visit(uid)?;
+        if visit.decision.is_some() {
+            return Err(JournalError::Decided(uid.clone()).into());
+        }
+        if closed_at.is_some() {
+            return Err(JournalError::Closed(uid.clone()).into());
+        }
+        let pictures = [Laterality::Right, Laterality::Left].map(|eye| {
+            let exam = visit.exams.iter().rfind(|exam| exam.eye == eye)?;
+            let photograph = reader.photograph(&exam.uid);
+            let bytes = photograph.inspect_err(|error| tracing::warn!("{error}")).ok()?;
+            page::picture(exam, &bytes, Some(self.bundle))
+        });
+        self.visit = Some(visit.clone());
+        Ok(vec![Event::VisitResumed { visit: Box::new(visit), pictures }])
+    }
+
+    fn close(&mut self, uid: Uid) -> Answer {
+        self.journal.close_visit(&uid)?;
+        Ok(vec![Event::VisitClosed(uid)])
     }
 
     /// Examines a photograph; what came of it is in the journal before it is shown.
@@ -293,6 +323,8 @@ impl<'a> Device<'a> {
             Command::RegisterPerson { person, site, operator } => {
                 self.begin(person, site, operator)
             }
+            Command::ResumeVisit(uid) => self.resume(&uid),
+            Command::CloseVisit(uid) => self.close(uid),
             Command::TakePhotograph { eye, person } => Ok(self.release(eye, person)),
             Command::BeginExam { photograph, eye, attempt } => {
                 self.examine(photograph, eye, attempt)
@@ -371,7 +403,9 @@ fn failure(command: &Command) -> Option<Event> {
         Command::BeginExam { .. } => Some(Event::ExamFailed),
         Command::SaveVisit(visit) => Some(Event::SaveFailed(visit.uid.clone())),
         Command::PrintSlip { .. } => Some(Event::PrintFailed),
-        Command::RegisterPerson { .. } => Some(Event::VisitNotBegun),
+        Command::RegisterPerson { .. } | Command::ResumeVisit(_) | Command::CloseVisit(_) => {
+            Some(Event::VisitNotBegun)
+        }
         Command::ExportUsb { .. } => Some(Event::ExportFailed),
         Command::MakeNumber
         | Command::TakePhotograph { .. }

@@ -4,11 +4,12 @@ use glaucoma_common::reading::Laterality;
 
 use super::entry::{Draft, Editing, Field};
 use super::visit::other_eye;
-use super::{Arrival, Command, Errand, Kiosk, Screen};
+use super::{Arrival, Command, Errand, Kiosk, OpenVisit, Screen};
 use crate::picture::View;
 use crate::theme::Theme;
 use crate::words::Language;
 use glaucoma_records::decide::EyeState;
+use glaucoma_records::visit::Visit;
 
 /// The longest PIN.
 const LONGEST_PIN: usize = 8;
@@ -28,6 +29,11 @@ pub enum Action {
     OpenSummary,
     OpenSettings,
     BackHome,
+    OpenUndecided,
+    MoreUndecided,
+    PickUndecided(usize),
+    Resume,
+    CloseVisit,
     Edit(Field),
     Type(char),
     Erase,
@@ -105,6 +111,11 @@ impl Kiosk {
             Action::Sync => return vec![Command::Sync],
             Action::Lock => return self.lock(),
             Action::Digit(_) | Action::EraseDigit | Action::SendPin => return self.pin(action),
+            Action::OpenUndecided
+            | Action::MoreUndecided
+            | Action::PickUndecided(_)
+            | Action::Resume
+            | Action::CloseVisit => return self.with_undecided(action),
             Action::Edit(_)
             | Action::Type(_)
             | Action::Erase
@@ -169,6 +180,30 @@ impl Kiosk {
                     let (site, operator) = (self.site().to_owned(), self.operator().to_owned());
                     return vec![Command::RegisterPerson { person, site, operator }];
                 }
+            }
+            _ => {}
+        }
+        Vec::new()
+    }
+
+    fn with_undecided(&mut self, action: Action) -> Vec<Command> {
+        match (&mut self.screen, action) {
+            (Screen::Home | Screen::UndecidedVisit { asked: false, .. }, Action::OpenUndecided) => {
+                self.screen = Screen::Undecided { page: 0 };
+            }
+            (Screen::Undecided { page }, Action::MoreUndecided) => *page += 1,
+            (Screen::Undecided { .. }, Action::PickUndecided(index)) => {
+                if let Some(Visit { uid, .. }) = self.undecided.get(index) {
+                    self.screen = Screen::UndecidedVisit { uid: uid.clone(), asked: false };
+                }
+            }
+            (Screen::UndecidedVisit { uid, asked: asked @ false }, Action::Resume) => {
+                *asked = true;
+                return vec![Command::ResumeVisit(uid.clone())];
+            }
+            (Screen::UndecidedVisit { uid, asked: asked @ false }, Action::CloseVisit) => {
+                *asked = true;
+                return vec![Command::CloseVisit(uid.clone())];
             }
             _ => {}
         }
@@ -306,10 +341,12 @@ impl Kiosk {
         vec![Command::SaveVisit(Box::new(visit.visit.clone()))]
     }
 
+    /// The visit may be gone on with later.
     fn break_off(&mut self) -> Vec<Command> {
         self.screen = Screen::Home;
-        let visit = self.visit.take();
-        visit.map(|open| Command::SaveVisit(Box::new(open.visit))).into_iter().collect()
+        let Some(OpenVisit { visit, .. }) = self.visit.take() else { return Vec::new() };
+        self.undecided.push(visit.clone());
+        vec![Command::SaveVisit(Box::new(visit))]
     }
 
     /// Asks for the PIN; what was open goes on after it.

@@ -123,8 +123,20 @@ pub enum Event {
         /// UTC in RFC 3339.
         begun_at: String,
     },
-    /// The visit asked for by [`Command::RegisterPerson`] could not be opened.
+    /// The visit asked for by [`Command::RegisterPerson`], [`Command::ResumeVisit`] or [`Command::CloseVisit`] was
+    /// not begun, resumed or closed.
     VisitNotBegun,
+    /// The visits without a decision that the journal holds: interrupted ones, and those that were broken off.
+    Undecided(Vec<Visit>),
+    /// The visit asked for by [`Command::ResumeVisit`] goes on.
+    VisitResumed {
+        /// As it is recorded.
+        visit: Box<Visit>,
+        /// What to show of the last photograph of the right and of the left eye.
+        pictures: [Option<EyePicture>; 2],
+    },
+    /// The visit asked for by [`Command::CloseVisit`] is closed.
+    VisitClosed(Uid),
     /// A photograph has come in.
     PhotographTaken(Arrival),
     /// A photograph was examined.
@@ -180,6 +192,11 @@ pub enum Command {
         /// By whom.
         operator: String,
     },
+    /// Go on with a visit that has no decision yet; answered by [`Event::VisitResumed`] or
+    /// [`Event::VisitNotBegun`].
+    ResumeVisit(Uid),
+    /// Close a visit without a decision; answered by [`Event::VisitClosed`] or [`Event::VisitNotBegun`].
+    CloseVisit(Uid),
     /// Release the camera; the photograph comes in like any other.
     TakePhotograph {
         /// Of this eye.
@@ -269,6 +286,18 @@ pub enum Screen {
         /// Whether the visit is being opened.
         opening: bool,
     },
+    /// The people without a decision, a page of them.
+    Undecided {
+        /// Which page, from 0; taken modulo their number.
+        page: usize,
+    },
+    /// One of them: to go on with, or to close.
+    UndecidedVisit {
+        /// Which.
+        uid: Uid,
+        /// Whether it is being resumed or closed.
+        asked: bool,
+    },
     /// Waiting for a photograph of this eye.
     Photograph {
         /// Which.
@@ -345,6 +374,8 @@ pub struct Kiosk {
     pub visit: Option<OpenVisit>,
     /// Photographs that came when none was asked for, or of another eye or person, oldest first.
     pub unasked: Vec<Arrival>,
+    /// Visits without a decision other than the open one, in the order in which they began.
+    pub undecided: Vec<Visit>,
     /// The day so far.
     pub day: Day,
     /// How printing stands.
@@ -376,6 +407,7 @@ impl Kiosk {
             waiting: 0,
             visit: None,
             unasked: Vec::new(),
+            undecided: Vec::new(),
             day: Day::default(),
             printing: Errand::Idle,
             export: Errand::Idle,

@@ -1,7 +1,7 @@
 //! What comes from the outside: answers, photographs, the state of the device.
 
 use glaucoma_common::reading::Laterality;
-use glaucoma_records::visit::{EyeExam, Uid};
+use glaucoma_records::visit::{EyeExam, Uid, Visit};
 
 use super::entry::Editing;
 use super::visit::OpenVisit;
@@ -31,6 +31,16 @@ impl Kiosk {
             }
             Event::VisitBegun { uid, begun_at } => self.visit_begun(uid, begun_at),
             Event::VisitNotBegun => self.visit_not_begun(),
+            Event::Undecided(visits) => {
+                let open = self.visit.as_ref().map(|open| &open.visit.uid);
+                self.undecided =
+                    visits.into_iter().filter(|visit| Some(&visit.uid) != open).collect();
+            }
+            Event::VisitResumed { visit, pictures } => self.visit_resumed(*visit, pictures),
+            Event::VisitClosed(uid) => {
+                self.undecided.retain(|visit| visit.uid != uid);
+                self.leave_undecided();
+            }
             Event::PhotographTaken(arrival) => return self.photograph(arrival),
             Event::ExamDone { exam, picture } => self.exam_done(*exam, picture),
             Event::ExamFailed => {
@@ -81,8 +91,39 @@ impl Kiosk {
 
     /// The operator may try again.
     fn visit_not_begun(&mut self) {
-        if let Screen::Register { opening, .. } = self.open_screen() {
-            *opening = false;
+        match self.open_screen() {
+            Screen::Register { opening: asked, .. } | Screen::UndecidedVisit { asked, .. } => {
+                *asked = false;
+            }
+            _ => {}
+        }
+    }
+
+    /// What was found so far is shown first.
+    fn visit_resumed(&mut self, mut visit: Visit, pictures: [Option<EyePicture>; 2]) {
+        if !matches!(self.open_screen(), Screen::UndecidedVisit { asked: true, .. }) {
+            return;
+        }
+        self.undecided.retain(|other| other.uid != visit.uid);
+        (visit.site, visit.operator) = (self.site().to_owned(), self.operator().to_owned());
+        let open = OpenVisit::resumed(visit, pictures, self.setup.rules);
+        let screen = match open.visit.exams.last() {
+            Some(exam) => Screen::Result { eye: exam.eye },
+            None => Screen::Photograph { eye: open.next_open().unwrap_or(Laterality::Right) },
+        };
+        self.visit = Some(open);
+        self.show(screen);
+    }
+
+    /// Back to those who are left, if any.
+    fn leave_undecided(&mut self) {
+        let left = if self.undecided.is_empty() {
+            Screen::Home
+        } else {
+            Screen::Undecided { page: 0 }
+        };
+        if let Screen::UndecidedVisit { asked: true, .. } = self.open_screen() {
+            self.show(left);
         }
     }
 

@@ -1,4 +1,4 @@
-//! The day at a glance: a new person, who is most urgent, what waits to be sent.
+//! The day at a glance: a new person, who is most urgent, who has no decision yet, what waits to be sent.
 
 use embedded_graphics::primitives::Rectangle;
 
@@ -20,6 +20,13 @@ pub fn home(kiosk: &Kiosk) -> Page {
         (Face::words(new).primary(), Action::NewPerson),
     ]);
     sheet.margin();
+    if !kiosk.undecided.is_empty() {
+        let row = sheet.row();
+        let area = cut_bottom(&mut sheet.body, row);
+        let words = undecided(&sheet);
+        let face = Face::words(&words).with(Sign::Wait);
+        sheet.page.button(area, face, Action::OpenUndecided);
+    }
     let (queue_area, mut side) = sheet.split(66);
     queue(&mut sheet, queue_area, &kiosk.day.queue);
     let day = &kiosk.day;
@@ -42,6 +49,11 @@ pub fn home(kiosk: &Kiosk) -> Page {
 
 fn count(sheet: &Sheet<'_>, key: Key, count: u32) -> String {
     fill(sheet.words(key), &[("n", &count.to_string())])
+}
+
+/// How many have no decision, in words.
+pub(super) fn undecided(sheet: &Sheet<'_>) -> String {
+    count(sheet, Key::Undecided, sheet.kiosk.undecided.len() as u32)
 }
 
 /// What waits to be sent, in words.

@@ -11,11 +11,13 @@ mod settings;
 pub mod slip;
 mod start;
 mod summary;
+mod undecided;
 mod wrong_eye;
 
 use embedded_graphics::prelude::*;
 use embedded_graphics::primitives::Rectangle;
 use glaucoma_common::reading::Laterality;
+use glaucoma_records::decide::EyeState;
 use glaucoma_records::visit::{Decision, EyeExam, Finding};
 
 use crate::model::{Action, Kiosk, Screen};
@@ -38,6 +40,8 @@ pub fn page(kiosk: &Kiosk) -> Page {
         Screen::Register { draft, editing: Some(editing), .. } => {
             register::keyboard(kiosk, draft, *editing)
         }
+        Screen::Undecided { page } => undecided::people(kiosk, *page),
+        Screen::UndecidedVisit { uid, asked } => undecided::visit(kiosk, uid, *asked),
         Screen::Photograph { eye } => photograph::photograph(kiosk, *eye),
         Screen::BreakOff => photograph::break_off(kiosk),
         Screen::Result { eye } => result::result(kiosk, *eye),
@@ -221,6 +225,17 @@ fn eye_key(eye: Laterality) -> Key {
     match eye {
         Laterality::Right => Key::RightEye,
         Laterality::Left => Key::LeftEye,
+    }
+}
+
+/// Sign and word of how an eye stands.
+fn eye_face(state: &EyeState<'_>) -> (Sign, Key) {
+    match state {
+        EyeState::Open(_) => (Sign::Eye, Key::NotYet),
+        EyeState::Absent => (Sign::Minus, Key::EyeAbsent),
+        EyeState::Graded { suspected: true, .. } => (Sign::Warning, Key::Suspected),
+        EyeState::Graded { suspected: false, .. } => (Sign::Tick, Key::NotSuspected),
+        EyeState::Ungradable(_) | EyeState::NotPhotographed => (Sign::Stop, Key::Ungradable),
     }
 }
 

@@ -8,7 +8,7 @@ use crate::page::{Face, Kind, Page, Style};
 use crate::panel::{
     cut_bottom, cut_start, cut_top, grid, inset, share_bottom, share_start, share_top,
 };
-use crate::screens::{Sheet, eye_key};
+use crate::screens::{Sheet, eye_face, eye_key};
 use crate::sign::Sign;
 use crate::words::Key;
 use glaucoma_records::decide::EyeState;
@@ -71,13 +71,7 @@ pub fn photograph(kiosk: &Kiosk, eye: Laterality) -> Page {
 
 fn card(sheet: &mut Sheet<'_>, area: Rectangle, visit: &OpenVisit, eye: Laterality, chosen: bool) {
     let palette = sheet.page.palette;
-    let (sign, word) = match visit.eye(eye) {
-        EyeState::Open(_) => (Sign::Eye, Key::NotYet),
-        EyeState::Absent => (Sign::Minus, Key::EyeAbsent),
-        EyeState::Graded { suspected: true, .. } => (Sign::Warning, Key::Suspected),
-        EyeState::Graded { suspected: false, .. } => (Sign::Tick, Key::NotSuspected),
-        EyeState::Ungradable(_) | EyeState::NotPhotographed => (Sign::Stop, Key::Ungradable),
-    };
+    let (sign, word) = eye_face(&visit.eye(eye));
     let face = Face { kind: if chosen { Kind::Primary } else { Kind::Plain }, ..Face::words("") };
     let paint = if chosen { palette.primary } else { palette.button };
     if visit.examining.is_none() {

@@ -35,6 +35,8 @@ super::table! {
     Referred: "{n} ተልከዋል",
     ToSend: "{n} የሚላኩ",
     AllSent: "ሁሉም ተልኳል",
+    Undecided: "{n} ያለ ውሳኔ",
+    CloseVisit: "ያለ ውሳኔ ዝጋ",
     RegisterTitle: "አዲስ ሰው",
     Number: "ቁጥር",
     Name: "ስም",

@@ -35,6 +35,8 @@ super::table! {
     Referred: "حول {n}",
     ToSend: "{n} للإرسال",
     AllSent: "أرسل الكل",
+    Undecided: "{n} بلا قرار",
+    CloseVisit: "أغلق بلا قرار",
     RegisterTitle: "شخص جديد",
     Number: "الرقم",
     Name: "الاسم",

@@ -35,6 +35,8 @@ super::table! {
     Referred: "{n} referred",
     ToSend: "{n} to send",
     AllSent: "All sent",
+    Undecided: "{n} without a decision",
+    CloseVisit: "Close without a decision",
     RegisterTitle: "New person",
     Number: "Number",
     Name: "Name",

@@ -35,6 +35,8 @@ super::table! {
     Referred: "{n} derivados",
     ToSend: "{n} por enviar",
     AllSent: "Todo enviado",
+    Undecided: "{n} sin decisión",
+    CloseVisit: "Cerrar sin decisión",
     RegisterTitle: "Nueva persona",
     Number: "Número",
     Name: "Nombre",

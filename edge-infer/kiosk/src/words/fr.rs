@@ -35,6 +35,8 @@ super::table! {
     Referred: "{n} orientés",
     ToSend: "{n} à envoyer",
     AllSent: "Tout est envoyé",
+    Undecided: "{n} sans décision",
+    CloseVisit: "Clore sans décision",
     RegisterTitle: "Nouvelle personne",
     Number: "Numéro",
     Name: "Nom",

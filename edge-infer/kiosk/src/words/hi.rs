@@ -35,6 +35,8 @@ super::table! {
     Referred: "{n} रेफ़र हुए",
     ToSend: "{n} भेजने बाकी",
     AllSent: "सब भेज दिया",
+    Undecided: "{n} बिना निर्णय के",
+    CloseVisit: "बिना निर्णय के बंद करें",
     RegisterTitle: "नया व्यक्ति",
     Number: "नंबर",
     Name: "नाम",

@@ -39,7 +39,7 @@ macro_rules! keys {
 keys! {
     Back Next Ok Done Delete GoOn TryAgain RightEye LeftEye StartTitle Model Camera Storage Clock Power
     CheckFine CheckNotReady Site Operator EnterPin PinChecking PinWrong PinWait HomeTitle NewPerson
-    Summary Settings Lock WorstQueue QueueEmpty Examined Referred ToSend AllSent RegisterTitle Number
+    Summary Settings Lock WorstQueue QueueEmpty Examined Referred ToSend AllSent Undecided CloseVisit RegisterTitle Number
     Name Age Years Sex Female Male OtherSex UnknownSex Optional MakeNumber NumberNeeded MoreKeys
     PhotographTitle PhotographRight PhotographLeft BothDone NotYet EyeAbsent EyePresent CameraReady
     CameraOffline CameraAdvice WaitingPhotograph TakePhotograph Examining ExaminingLong ExamFailed PhotographWaits

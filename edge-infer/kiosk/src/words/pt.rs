@@ -35,6 +35,8 @@ super::table! {
     Referred: "{n} encaminhados",
     ToSend: "{n} por enviar",
     AllSent: "Tudo enviado",
+    Undecided: "{n} sem decisão",
+    CloseVisit: "Encerrar sem decisão",
     RegisterTitle: "Nova pessoa",
     Number: "Número",
     Name: "Nome",

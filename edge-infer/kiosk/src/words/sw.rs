@@ -35,6 +35,8 @@ super::table! {
     Referred: "{n} wamepewa rufaa",
     ToSend: "{n} za kutuma",
     AllSent: "Zote zimetumwa",
+    Undecided: "{n} bila uamuzi",
+    CloseVisit: "Funga bila uamuzi",
     RegisterTitle: "Mtu mpya",
     Number: "Namba",
     Name: "Jina",

@@ -18,6 +18,7 @@ use glaucoma_kiosk::words::Language;
 use glaucoma_records::decide::Rules;
 use glaucoma_records::visit::{
     Decision, EyeExam, EyeWithoutPhotograph, Finding, ModelName, NoPhotograph, Person, Sex, Uid,
+    Visit,
 };
 use image::{Rgb, RgbImage};
 
@@ -167,6 +168,22 @@ pub fn visit(exams: Vec<EyeExam>) -> OpenVisit {
     visit
 }
 
+/// Visits that an interruption left without a decision, so many.
+pub fn undecided(count: usize) -> Vec<Visit> {
+    let one = |number: usize| {
+        let exams = match number % 3 {
+            0 => vec![exam(Right, graded(0.72))],
+            1 => vec![exam(Right, graded(0.1)), exam(Left, graded(0.2))],
+            _ => Vec::new(),
+        };
+        let mut open = visit(exams);
+        open.visit.uid = Uid(format!("2.25.70{number}"));
+        open.visit.person.id = format!("HY-002{number}");
+        open.visit
+    };
+    (0..count).map(one).collect()
+}
+
 /// A kiosk on which visits of the morning are counted.
 fn with_morning(mut kiosk: Kiosk) -> Kiosk {
     let mut visits = Vec::new();
@@ -222,6 +239,29 @@ fn before_the_visit(add: Add<'_>) {
         kiosk.unasked = vec![arrived(7, None)];
         kiosk.screen = Screen::Home;
     });
+    add("home-undecided", &|kiosk| {
+        *kiosk = with_morning(kiosk.clone());
+        kiosk.undecided = undecided(3);
+        kiosk.unasked = vec![arrived(7, None)];
+        kiosk.screen = Screen::Home;
+    });
+    add("undecided", &|kiosk| {
+        kiosk.undecided = undecided(4);
+        kiosk.screen = Screen::Undecided { page: 0 };
+    });
+    add("undecided-many", &|kiosk| {
+        kiosk.undecided = undecided(40);
+        kiosk.screen = Screen::Undecided { page: 7 };
+    });
+    for (name, number, asked) in
+        [("undecided-visit", 0, false), ("undecided-both", 1, false), ("undecided-asked", 2, true)]
+    {
+        add(name, &|kiosk| {
+            kiosk.undecided = undecided(3);
+            let uid = kiosk.undecided[number].uid.clone();
+            kiosk.screen = Screen::UndecidedVisit { uid, asked };
+        });
+    }
     let register = |draft: Draft, field: Option<(Field, usize)>| Screen::Register {
         draft,
         editing: field.map(|(field, page)| Editing { field, page }),
@@ -370,6 +410,7 @@ fn after_the_visit(add: Add<'_>) {
     ] {
         add(name, &|kiosk| {
             *kiosk = with_morning(kiosk.clone());
+            kiosk.undecided = undecided(waiting as usize);
             kiosk.export = export;
             kiosk.waiting = waiting;
             kiosk.screen = Screen::Summary;

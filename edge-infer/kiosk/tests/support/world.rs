@@ -85,6 +85,13 @@ impl FakeWorld {
                 self.failures -= 1;
                 vec![Event::SaveFailed(visit.uid)]
             }
+            Command::ResumeVisit(uid) => {
+                let found = self.saved.iter().find(|visit| visit.uid == uid).unwrap();
+                let pictures =
+                    [Laterality::Right, Laterality::Left].map(|eye| Some(picture(eye)));
+                vec![Event::VisitResumed { visit: Box::new(found.clone()), pictures }]
+            }
+            Command::CloseVisit(uid) => vec![Event::VisitClosed(uid)],
             Command::SaveVisit(visit) => {
                 let uid = visit.uid.clone();
                 self.saved.push(*visit);

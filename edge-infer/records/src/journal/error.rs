@@ -119,6 +119,9 @@ pub enum JournalError {
     /// The visit has its decision.
     #[error("the visit {} is decided: nothing is added to it", .0.0)]
     Decided(Uid),
+    /// The visit was closed without a decision.
+    #[error("the visit {} is closed: nothing is added to it", .0.0)]
+    Closed(Uid),
     /// A new visit with exams or a decision, or a person without an identifier.
     #[error("not a new visit: {0}")]
     NotNew(&'static str),
