@@ -153,7 +153,7 @@ struct Writer {
     disk: Box<dyn Disk>,
     clock: Arc<dyn Clock>,
     cost: Cost,
-    secret: DeviceSecret,
+    secret: Arc<DeviceSecret>,
     session: Option<Session>,
     /// Held until the connection, above, is closed.
     _lock: Lock,
@@ -178,7 +178,7 @@ impl Writer {
         } else {
             DeviceSecret::create(&device_secret, disk.as_ref())?
         };
-        let session = None;
+        let (secret, session) = (Arc::new(secret), None);
         let mut writer =
             Self { connection, folder, disk, clock, cost, secret, session, _lock: lock };
         writer.collect_orphans()?;
