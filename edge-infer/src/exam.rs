@@ -82,6 +82,15 @@ pub struct Grading {
     pub reading: Box<Reading>,
 }
 
+impl Grading {
+    /// The ratio's interval for a screen or a record, which have no room to say that only synthetic pictures were
+    /// measured for it: there where real eyes were.
+    #[must_use]
+    pub fn interval_of_real_eyes(&self) -> Option<VcdrInterval> {
+        self.vcdr_interval.filter(|interval| interval.real_eyes > 0)
+    }
+}
+
 /// Where the true cup-to-disc ratio lies, as far as the model's errors have been measured.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct VcdrInterval {
