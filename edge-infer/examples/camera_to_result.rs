@@ -148,7 +148,7 @@ fn measure(
             std::fs::rename(folder.join("new"), card.join(format!("{round}.jpg")))?;
             let photograph = Photograph::from(incoming.recv()?);
             let kept = begun.elapsed();
-            let number = photographs.put(photograph).context("closed")?;
+            let number = photographs.put(photograph).context("closed")?.photograph;
             let exam = Command::BeginExam { photograph: number, eye: Laterality::Left, attempt: 1 };
             let done = ask(exam)?;
             let answered = begun.elapsed();

@@ -19,6 +19,7 @@ use glaucoma_kiosk::stage::Stage;
 use glaucoma_kiosk::theme::Theme;
 use glaucoma_kiosk::words::{Key, Language};
 use glaucoma_records::decide::EyeState;
+use glaucoma_records::journal::StorageFault;
 use glaucoma_records::visit::{Decision, EyeExam, Finding, Uid};
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
@@ -88,6 +89,11 @@ fn the_alarm_of_a_wrong_eye_stays_until_it_is_answered() {
     assert!(kiosk.visit.as_ref().unwrap().visit.exams.is_empty());
     let commands = press(&mut kiosk, Action::ItIs(Left));
     assert!(matches!(commands[..], [Command::EyeConfirmed { said: Right, holds: Left, .. }]));
+    // Nothing is shown as done before it is recorded.
+    assert!(kiosk.visit.as_ref().unwrap().visit.exams.is_empty());
+    let exam = support::exam(Left, support::graded(0.1));
+    let exam = Box::new(EyeExam { eye_confirmed: true, ..exam });
+    kiosk.handle(Event::ExamDone { exam, picture: support::picture(Left) });
     assert_eq!(kiosk.visit.as_ref().unwrap().visit.exams[0].eye, Left);
     assert_eq!(kiosk.screen, Screen::Result { eye: Left });
     // The picture that came in between waits to be given an eye.
@@ -146,6 +152,49 @@ fn a_visit_that_could_not_be_opened_may_be_tried_again() {
     assert!(matches!(press(&mut kiosk, Action::BeginVisit)[..], [Command::RegisterPerson { .. }]));
     kiosk.handle(Event::VisitNotBegun);
     assert!(matches!(press(&mut kiosk, Action::BeginVisit)[..], [Command::RegisterPerson { .. }]));
+}
+
+#[test]
+fn what_could_not_be_recorded_is_not_done_and_its_photograph_is_tried_again() {
+    let said = |kiosk: &Kiosk, key: Key| {
+        let text = Language::En.text(key);
+        kiosk.page().labels().any(|label| label.text == text)
+    };
+    for doubtful in [false, true] {
+        let mut kiosk = begun();
+        if doubtful {
+            let exam = support::exam(Right, support::graded(0.1));
+            photograph(&mut kiosk, EyeExam { eye_seen: Some(Left), ..exam });
+            press(&mut kiosk, Action::ItIs(Right));
+        } else {
+            kiosk.handle(support::arrival(0, None));
+        }
+        for number in [4, 5] {
+            kiosk.handle(Event::NotKept(StorageFault::Full));
+            kiosk.handle(Event::ExamNotKept(support::arrived(number, Some(Right))));
+            assert_eq!(kiosk.screen, Screen::Photograph { eye: Right });
+            assert!(kiosk.visit.as_ref().unwrap().visit.exams.is_empty());
+            assert!(said(&kiosk, Key::NotKept) && said(&kiosk, Key::StorageFull));
+            assert!(!said(&kiosk, Key::ExamFailed));
+            // What comes in meanwhile waits behind it.
+            assert!(kiosk.handle(support::arrival(9, None)).is_empty());
+            let again = press(&mut kiosk, Action::UseUnasked);
+            let attempt = Command::BeginExam { photograph: number, eye: Right, attempt: 1 };
+            assert_eq!(again, [attempt]);
+            assert!(!said(&kiosk, Key::NotKept), "it is being tried");
+        }
+        let exam = Box::new(support::exam(Right, support::graded(0.1)));
+        kiosk.handle(Event::ExamDone { exam, picture: support::picture(Right) });
+        assert_eq!(kiosk.screen, Screen::Result { eye: Right });
+    }
+    // A PIN that could not be tried is not called wrong.
+    let mut kiosk = support::kiosk(Panel::PI_7_INCH, Language::En, Theme::Daylight);
+    kiosk.screen = Screen::Pin { pin: String::new(), checking: true, refused: None };
+    kiosk.handle(Event::NotKept(StorageFault::Fails));
+    kiosk.handle(Event::PinRefused { wait_s: 0 });
+    assert!(said(&kiosk, Key::StorageFails) && !said(&kiosk, Key::PinWrong));
+    press(&mut kiosk, Action::Digit('1'));
+    assert!(!said(&kiosk, Key::StorageFails));
 }
 
 /// A kiosk whose journal holds visits that were interrupted.
@@ -279,6 +328,9 @@ fn any_event() -> impl Strategy<Value = Event> {
             Event::ExamDone { exam, picture: support::picture(eye) }
         }),
         1 => Just(Event::ExamFailed),
+        1 => Just(Event::NotKept(StorageFault::Full)),
+        1 => (0..9u32, seen())
+            .prop_map(|(photograph, eye)| Event::ExamNotKept(support::arrived(photograph, eye))),
         2 => (0..4usize).prop_map(|count| Event::Undecided(support::undecided(count))),
         2 => (0..4usize).prop_map(|number| {
             let visit = Box::new(support::undecided(number + 1).remove(number));

@@ -40,7 +40,7 @@ use crate::disk::{Disk, SystemDisk};
 use crate::seal::{Cost, DeviceSecret, Keys};
 
 pub use deliveries::{Delivery, DeliveryKind, LEASE_S};
-pub use error::JournalError;
+pub use error::{JournalError, StorageFault};
 pub use health::{State, Undelivered, state};
 pub use operators::MIN_PIN;
 pub use read::{Period, Reader, Recorded, Summary};

@@ -16,7 +16,7 @@ use glaucoma_exchange::intake::{Incoming, IntakeError};
 use glaucoma_kiosk::display::Presenter;
 use glaucoma_kiosk::event_loop::{Channels, LoopError, Message, live, replay};
 use glaucoma_kiosk::input::script::Step;
-use glaucoma_kiosk::model::{Arrival, Event};
+use glaucoma_kiosk::model::Event;
 use glaucoma_kiosk::stage::Stage;
 use glaucoma_records::journal::Journal;
 
@@ -143,11 +143,9 @@ fn camera<'scope>(
 ) {
     scope.spawn(move || {
         for photograph in incoming {
-            let eye = photograph.hints.laterality;
-            let person = photograph.hints.person_id.clone();
-            let Some(number) = photographs.put(Photograph::from(photograph)) else { return };
-            let arrival = Event::PhotographTaken(Arrival { photograph: number, eye, person });
-            if messages.send(Message::Event(arrival)).is_err() {
+            let Some(arrival) = photographs.put(Photograph::from(photograph)) else { return };
+            let taken = Event::PhotographTaken(arrival);
+            if messages.send(Message::Event(taken)).is_err() {
                 return;
             }
         }

@@ -2,6 +2,7 @@
 //! before the journal has it.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::Duration;
 
@@ -10,7 +11,8 @@ use glaucoma_common::reading::Laterality;
 use glaucoma_exchange::intake::Hints;
 use glaucoma_kiosk::display::{DisplayError, write_png};
 use glaucoma_kiosk::event_loop::{Message, Request};
-use glaucoma_kiosk::model::{Arrival, Check, Command, Event, Status};
+use glaucoma_kiosk::model::{Check, Command, Event, Status};
+use glaucoma_kiosk::picture::EyePicture;
 use glaucoma_kiosk::screens::slip;
 use glaucoma_kiosk::text::Typesetter;
 use glaucoma_kiosk::words::Language;
@@ -45,8 +47,15 @@ pub struct Device<'a> {
     setter: Typesetter,
     /// The open visit.
     visit: Option<Visit>,
-    /// An exam whose eye is in doubt, with its photograph: recorded when the operator has said.
-    in_doubt: Option<(EyeExam, Photograph)>,
+    /// An exam whose eye is in doubt: recorded when the operator has said.
+    in_doubt: Option<Examined>,
+}
+
+/// A photograph and what came of it, not recorded yet.
+struct Examined {
+    exam: EyeExam,
+    picture: EyePicture,
+    photograph: Photograph,
 }
 
 /// How the device reaches its other threads.
@@ -75,6 +84,13 @@ enum Failed {
 }
 
 type Answer = Result<Vec<Event>, Failed>;
+
+impl Examined {
+    /// What the kiosk hears of it.
+    fn done(&self) -> Event {
+        Event::ExamDone { exam: Box::new(self.exam.clone()), picture: self.picture.clone() }
+    }
+}
 
 impl<'a> Device<'a> {
     /// A device that works with `bundle` and `journal` as `config` says, and examines what comes into
@@ -224,13 +240,13 @@ impl<'a> Device<'a> {
             finding,
             model: self.model(),
         };
-        let event = Event::ExamDone { exam: Box::new(exam.clone()), picture };
-        if exam.wrong_eye_alarm() {
-            self.in_doubt = Some((exam, photograph));
-        } else {
-            self.record(exam, photograph)?;
+        let examined = Examined { exam, picture, photograph };
+        if !examined.exam.wrong_eye_alarm() {
+            return self.record(examined);
         }
-        Ok(vec![event])
+        let asked = examined.done();
+        self.in_doubt = Some(examined);
+        Ok(vec![asked])
     }
 
     fn model(&self) -> ModelName {
@@ -242,20 +258,30 @@ impl<'a> Device<'a> {
         }
     }
 
-    /// What the journal could not take stays in the inbox and is handed out again at the next start.
-    fn record(&self, exam: EyeExam, mut photograph: Photograph) -> Result<(), Failed> {
+    /// What the storage could not take waits again, to be examined once more; the inbox keeps it besides.
+    fn record(&self, examined: Examined) -> Answer {
         let visit = self.visit.as_ref().ok_or(Failed::NoVisit)?;
-        let bytes = std::mem::take(&mut photograph.bytes);
-        self.journal.record_exam(&visit.uid, &exam, bytes)?;
-        settle(photograph);
-        Ok(())
+        let bytes = Arc::clone(&examined.photograph.bytes);
+        match self.journal.record_exam(&visit.uid, &examined.exam, bytes) {
+            Ok(()) => {
+                let done = examined.done();
+                settle(examined.photograph);
+                Ok(vec![done])
+            }
+            Err(error) => {
+                let Some(fault) = error.storage() else { return Err(error.into()) };
+                tracing::error!("{error}");
+                let waits = self.photographs.put_back(examined.photograph);
+                Ok(vec![Event::NotKept(fault), Event::ExamNotKept(waits)])
+            }
+        }
     }
 
     fn confirm(&mut self, holds: Laterality) -> Answer {
-        if let Some((exam, photograph)) = self.in_doubt.take() {
-            self.record(EyeExam { eye: holds, eye_confirmed: true, ..exam }, photograph)?;
-        }
-        Ok(Vec::new())
+        let Some(mut examined) = self.in_doubt.take() else { return Ok(vec![Event::ExamFailed]) };
+        examined.exam.eye = holds;
+        examined.exam.eye_confirmed = true;
+        self.record(examined)
     }
 
     /// What the operator said of the eyes, and the decision; without one the visit stays open.
@@ -351,7 +377,11 @@ impl<'a> Device<'a> {
                 let failed = failure(&command);
                 self.command(command).unwrap_or_else(|error| {
                     tracing::error!("{error}");
-                    failed.into_iter().collect()
+                    let fault = match &error {
+                        Failed::Journal(error) => error.storage().map(Event::NotKept),
+                        _ => None,
+                    };
+                    fault.into_iter().chain(failed).collect()
                 })
             }
         }
@@ -361,10 +391,8 @@ impl<'a> Device<'a> {
     fn photograph(&self, file: &Path, eye: Option<Laterality>) -> Vec<Event> {
         match std::fs::read(file) {
             Ok(bytes) => {
-                let number = self.photographs.put(Photograph::loose(bytes));
-                let taken =
-                    |photograph| Event::PhotographTaken(Arrival { photograph, eye, person: None });
-                number.map(taken).into_iter().collect()
+                let arrival = self.photographs.put(Photograph::loose(bytes, eye));
+                arrival.map(Event::PhotographTaken).into_iter().collect()
             }
             Err(error) => {
                 tracing::error!("a script's photograph cannot be read: {error}");
@@ -400,7 +428,7 @@ fn settle(photograph: Photograph) {
 fn failure(command: &Command) -> Option<Event> {
     match command {
         Command::UnlockPin { .. } => Some(Event::PinRefused { wait_s: 0 }),
-        Command::BeginExam { .. } => Some(Event::ExamFailed),
+        Command::BeginExam { .. } | Command::EyeConfirmed { .. } => Some(Event::ExamFailed),
         Command::SaveVisit(visit) => Some(Event::SaveFailed(visit.uid.clone())),
         Command::PrintSlip { .. } => Some(Event::PrintFailed),
         Command::RegisterPerson { .. } | Command::ResumeVisit(_) | Command::CloseVisit(_) => {
@@ -409,7 +437,6 @@ fn failure(command: &Command) -> Option<Event> {
         Command::ExportUsb { .. } => Some(Event::ExportFailed),
         Command::MakeNumber
         | Command::TakePhotograph { .. }
-        | Command::EyeConfirmed { .. }
         | Command::LeaveOut { .. }
         | Command::Sync
         | Command::Lock => None,

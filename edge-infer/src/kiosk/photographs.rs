@@ -1,9 +1,11 @@
 //! Photographs that have come in and wait to be examined: numbered, and few at a time.
 
 use std::collections::HashMap;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-use glaucoma_exchange::intake::{Incoming, IntakeError};
+use glaucoma_common::reading::Laterality;
+use glaucoma_exchange::intake::{Hints, Incoming, IntakeError};
+use glaucoma_kiosk::model::Arrival;
 
 /// How many may wait. Beyond that the card keeps them, and a sender is told to come back.
 const ROOM: usize = 8;
@@ -11,7 +13,11 @@ const ROOM: usize = 8;
 /// A photograph.
 pub struct Photograph {
     /// JPEG or PNG, as it came.
-    pub bytes: Vec<u8>,
+    pub bytes: Arc<Vec<u8>>,
+    /// Which eye its sender says it is.
+    pub eye: Option<Laterality>,
+    /// Whose, by the person's number, as its sender says.
+    pub person: Option<String>,
     /// Whether it names the person in its pixels, as far as its sender says.
     pub burned_in: Option<bool>,
     incoming: Option<Incoming>,
@@ -20,8 +26,8 @@ pub struct Photograph {
 impl Photograph {
     /// One that no inbox holds.
     #[must_use]
-    pub fn loose(bytes: Vec<u8>) -> Self {
-        Self { bytes, burned_in: None, incoming: None }
+    pub fn loose(bytes: Vec<u8>, eye: Option<Laterality>) -> Self {
+        Self { bytes: Arc::new(bytes), eye, person: None, burned_in: None, incoming: None }
     }
 
     /// Tells the inbox, if one holds it, that nothing more is to be done with it.
@@ -35,8 +41,21 @@ impl Photograph {
 
 impl From<Incoming> for Photograph {
     fn from(mut incoming: Incoming) -> Self {
-        let bytes = std::mem::take(&mut incoming.bytes);
-        Self { bytes, burned_in: incoming.hints.burned_in, incoming: Some(incoming) }
+        let bytes = Arc::new(std::mem::take(&mut incoming.bytes));
+        let Hints { laterality: eye, person_id, burned_in, .. } = &incoming.hints;
+        let (eye, person, burned_in) = (*eye, person_id.clone(), *burned_in);
+        Self { bytes, eye, person, burned_in, incoming: Some(incoming) }
+    }
+}
+
+impl Shelf {
+    fn add(&mut self, photograph: Photograph) -> Arrival {
+        let number = self.next;
+        self.next = self.next.wrapping_add(1);
+        let arrival =
+            Arrival { photograph: number, eye: photograph.eye, person: photograph.person.clone() };
+        self.waiting.insert(number, photograph);
+        arrival
     }
 }
 
@@ -55,8 +74,9 @@ struct Shelf {
 }
 
 impl Photographs {
-    /// Puts a photograph in, once there is room; its number comes back, or nothing after [`Photographs::close`].
-    pub fn put(&self, photograph: Photograph) -> Option<u32> {
+    /// Puts a photograph in, once there is room; what the kiosk hears of it comes back, or nothing after
+    /// [`Photographs::close`].
+    pub fn put(&self, photograph: Photograph) -> Option<Arrival> {
         let mut shelf = self.lock();
         while shelf.waiting.len() >= ROOM && !shelf.closed {
             shelf = self.changed.wait(shelf).unwrap_or_else(PoisonError::into_inner);
@@ -64,10 +84,12 @@ impl Photographs {
         if shelf.closed {
             return None;
         }
-        let number = shelf.next;
-        shelf.next = shelf.next.wrapping_add(1);
-        shelf.waiting.insert(number, photograph);
-        Some(number)
+        Some(shelf.add(photograph))
+    }
+
+    /// Puts a photograph that was taken out in again, whether or not there is room.
+    pub fn put_back(&self, photograph: Photograph) -> Arrival {
+        self.lock().add(photograph)
     }
 
     /// Takes a photograph out.
@@ -96,16 +118,18 @@ mod tests {
     #[test]
     fn a_ninth_waits_until_one_is_taken_and_none_after_the_end() {
         let photographs = Photographs::default();
-        let numbers: Vec<u32> =
-            (0..8).map(|n| photographs.put(Photograph::loose(vec![n])).unwrap()).collect();
+        let put = |n| photographs.put(Photograph::loose(vec![n], None)).map(|new| new.photograph);
+        let numbers: Vec<u32> = (0..8).map(|n| put(n).unwrap()).collect();
         std::thread::scope(|scope| {
-            let ninth = scope.spawn(|| photographs.put(Photograph::loose(vec![8])));
+            let ninth = scope.spawn(|| put(8));
             std::thread::sleep(std::time::Duration::from_millis(20));
             assert!(!ninth.is_finished(), "there is no room");
-            assert_eq!(photographs.take(numbers[3]).unwrap().bytes, [3]);
+            let third = photographs.take(numbers[3]).unwrap();
+            assert_eq!(*third.bytes, [3]);
             assert_eq!(ninth.join().unwrap(), Some(8));
+            assert_eq!(photographs.put_back(third).photograph, 9, "room or not");
             assert!(photographs.take(numbers[3]).is_none());
-            let tenth = scope.spawn(|| photographs.put(Photograph::loose(vec![9])));
+            let tenth = scope.spawn(|| put(9));
             photographs.close();
             assert_eq!(tenth.join().unwrap(), None);
         });

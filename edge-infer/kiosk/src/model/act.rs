@@ -76,6 +76,7 @@ pub enum Action {
 impl Kiosk {
     /// Does what a button says. An action that has no meaning on the open screen changes nothing.
     pub fn act(&mut self, action: Action) -> Vec<Command> {
+        self.not_kept = None;
         match action {
             Action::NextSite => self.site = (self.site + 1) % self.setup.sites.len().max(1),
             Action::NextOperator => {
@@ -263,15 +264,12 @@ impl Kiosk {
             (&Screen::Result { eye }, Action::Retake) => self.screen = Screen::Photograph { eye },
             (&Screen::Result { eye }, Action::GiveUp) => visit.give_up(eye),
             (Screen::WrongEye { exam }, Action::ItIs(eye)) => {
-                let mut exam = *exam.clone();
-                let confirmed =
-                    Command::EyeConfirmed { exam: exam.uid.clone(), said: exam.eye, holds: eye };
-                // The picture was put where the operator said it belongs.
-                let picture = visit.pictures[exam.eye as usize].take();
-                exam.eye = eye;
-                exam.eye_confirmed = true;
-                self.take_exam(exam, picture);
-                return vec![confirmed];
+                let (exam, said) = (exam.uid.clone(), exam.eye);
+                // The picture comes again with the exam once that is recorded, where it belongs.
+                visit.pictures[said as usize] = None;
+                visit.examining = Some(self.seconds);
+                self.screen = Screen::Photograph { eye };
+                return vec![Command::EyeConfirmed { exam, said, holds: eye }];
             }
             (Screen::Decision, Action::ShowSlip) => {
                 self.printing = Errand::Idle;

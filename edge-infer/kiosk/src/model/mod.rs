@@ -10,6 +10,7 @@ mod visit;
 use embedded_graphics::prelude::Point;
 use glaucoma_common::reading::Laterality;
 use glaucoma_records::decide::Rules;
+use glaucoma_records::journal::StorageFault;
 use glaucoma_records::visit::{EyeExam, Person, Uid, Visit};
 
 pub use act::Action;
@@ -148,6 +149,11 @@ pub enum Event {
     },
     /// A photograph could not be read or examined.
     ExamFailed,
+    /// A photograph was examined and the journal could not take what came of it: the photograph waits again. After
+    /// [`Event::NotKept`].
+    ExamNotKept(Arrival),
+    /// The storage failed; what was asked for follows as failed.
+    NotKept(StorageFault),
     /// A visit is in the journal, durably.
     Saved(Uid),
     /// A visit could not be written.
@@ -204,7 +210,7 @@ pub enum Command {
         /// Of the person with this number.
         person: String,
     },
-    /// Examine a photograph; answered by [`Event::ExamDone`] or [`Event::ExamFailed`].
+    /// Examine a photograph; answered by [`Event::ExamDone`], [`Event::ExamFailed`] or [`Event::ExamNotKept`].
     BeginExam {
         /// The outside's number for it.
         photograph: u32,
@@ -213,7 +219,8 @@ pub enum Command {
         /// How often this eye is photographed with this one, from 1.
         attempt: u32,
     },
-    /// The operator was asked which eye it is, because the picture looked like the other one, and answered.
+    /// The operator was asked which eye it is, because the picture looked like the other one, and answered; answered
+    /// by [`Event::ExamDone`] or [`Event::ExamNotKept`].
     EyeConfirmed {
         /// The exam.
         exam: Uid,
@@ -374,6 +381,8 @@ pub struct Kiosk {
     pub visit: Option<OpenVisit>,
     /// Photographs that came when none was asked for, or of another eye or person, oldest first.
     pub unasked: Vec<Arrival>,
+    /// Why something could not be recorded just now: until the next thing that somebody does.
+    pub not_kept: Option<StorageFault>,
     /// Visits without a decision other than the open one, in the order in which they began.
     pub undecided: Vec<Visit>,
     /// The day so far.
@@ -407,6 +416,7 @@ impl Kiosk {
             waiting: 0,
             visit: None,
             unasked: Vec::new(),
+            not_kept: None,
             undecided: Vec::new(),
             day: Day::default(),
             printing: Errand::Idle,

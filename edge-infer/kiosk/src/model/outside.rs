@@ -48,6 +48,13 @@ impl Kiosk {
                     visit.unreadable = visit.examining.take().is_some();
                 }
             }
+            Event::ExamNotKept(arrival) => {
+                if let Some(visit) = &mut self.visit {
+                    visit.examining = None;
+                }
+                self.unasked.insert(0, arrival);
+            }
+            Event::NotKept(fault) => self.not_kept = Some(fault),
             Event::Saved(uid) => self.saved(&uid, true),
             Event::SaveFailed(uid) => self.saved(&uid, false),
             Event::PrintDone => self.printing = Errand::Done(1),
@@ -158,18 +165,12 @@ impl Kiosk {
         if visit.examining.take().is_none() {
             return;
         }
-        if exam.eye_seen.is_some_and(|seen| seen != exam.eye) {
+        if exam.wrong_eye_alarm() {
             visit.pictures[exam.eye as usize] = Some(picture);
             self.show(Screen::WrongEye { exam: Box::new(exam) });
         } else {
-            self.take_exam(exam, Some(picture));
-        }
-    }
-
-    pub(super) fn take_exam(&mut self, exam: EyeExam, picture: Option<EyePicture>) {
-        let eye = exam.eye;
-        if let Some(visit) = &mut self.visit {
-            visit.add(exam, picture);
+            let eye = exam.eye;
+            visit.add(exam, Some(picture));
             self.show(Screen::Result { eye });
         }
     }

@@ -20,6 +20,11 @@ pub fn home(kiosk: &Kiosk) -> Page {
         (Face::words(new).primary(), Action::NewPerson),
     ]);
     sheet.margin();
+    if let Some(fault) = kiosk.not_kept {
+        let height = sheet.em(3.6);
+        let area = cut_bottom(&mut sheet.body, height);
+        sheet.not_kept(area, fault);
+    }
     if !kiosk.undecided.is_empty() {
         let row = sheet.row();
         let area = cut_bottom(&mut sheet.body, row);

@@ -18,11 +18,12 @@ use embedded_graphics::prelude::*;
 use embedded_graphics::primitives::Rectangle;
 use glaucoma_common::reading::Laterality;
 use glaucoma_records::decide::EyeState;
+use glaucoma_records::journal::StorageFault;
 use glaucoma_records::visit::{Decision, EyeExam, Finding};
 
 use crate::model::{Action, Kiosk, Screen};
 use crate::page::{Face, Page, Style};
-use crate::panel::{cut_bottom, cut_start, cut_top, grid, inset, share_start, share_top};
+use crate::panel::{cut_bottom, cut_start, cut_top, grid, inset, share_bottom, share_start, share_top};
 use crate::sign::Sign;
 use crate::theme::{Paint, Palette};
 use crate::words::{Key, Language};
@@ -149,6 +150,25 @@ impl<'a> Sheet<'a> {
         line(&mut self.page, area, sign, text, style);
     }
 
+    /// Says that something could not be recorded, and why.
+    fn not_kept(&mut self, area: Rectangle, fault: StorageFault) {
+        self.notice(area, Key::NotKept, fault_key(fault));
+    }
+
+    /// A coloured box with what is wrong and what to do.
+    fn notice(&mut self, area: Rectangle, what: Key, advice: Key) {
+        let paint = self.page.palette.retake;
+        self.page.fill(area, paint.ground, 6);
+        let mut inner = inset(area, self.em(0.3));
+        let side = (inner.size.height as i32).min(self.em(2.6));
+        let sign_area = cut_start(&mut inner, side);
+        self.page.sign(sign_area, Sign::Stop, paint);
+        cut_start(&mut inner, self.em(0.5));
+        let below = share_bottom(&mut inner, 58);
+        self.page.text(below, self.words(advice), Style::TEXT, paint);
+        self.page.text(inner, self.words(what), Style::BOLD, paint);
+    }
+
     fn done(self, back: Option<Action>) -> Page {
         let mut page = self.page.finished();
         page.back = back;
@@ -225,6 +245,13 @@ fn eye_key(eye: Laterality) -> Key {
     match eye {
         Laterality::Right => Key::RightEye,
         Laterality::Left => Key::LeftEye,
+    }
+}
+
+fn fault_key(fault: StorageFault) -> Key {
+    match fault {
+        StorageFault::Full => Key::StorageFull,
+        StorageFault::Fails => Key::StorageFails,
     }
 }
 

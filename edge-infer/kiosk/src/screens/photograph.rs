@@ -109,6 +109,14 @@ fn status(sheet: &mut Sheet<'_>, area: Rectangle, visit: &OpenVisit) {
     if let Some(since) = visit.examining {
         let long = kiosk.seconds.saturating_sub(since) >= LONG_S;
         two(sheet, Sign::Wait, Key::Examining, long.then_some(Key::ExaminingLong));
+    } else if let Some(fault) = kiosk.not_kept {
+        // The photograph is the first of those that wait.
+        let mut again = area;
+        let notice = share_start(&mut again, 70);
+        sheet.not_kept(inset(notice, 2), fault);
+        let words = sheet.words(Key::TryAgain);
+        let face = Face::words(words).with(Sign::Again).primary();
+        sheet.page.button(again, face, Action::UseUnasked);
     } else if let Some(Arrival { eye, person, .. }) = kiosk.unasked.first() {
         let mut area = area;
         let notice = share_start(&mut area, 34);
@@ -125,16 +133,7 @@ fn status(sheet: &mut Sheet<'_>, area: Rectangle, visit: &OpenVisit) {
     } else if visit.unreadable {
         two(sheet, Sign::Again, Key::ExamFailed, None);
     } else if !kiosk.camera {
-        sheet.page.fill(area, palette.retake.ground, 6);
-        let page_paint = palette.retake;
-        let mut inner = inset(area, sheet.em(0.3));
-        let side = (inner.size.height as i32).min(sheet.em(2.6));
-        let sign_area = cut_start(&mut inner, side);
-        sheet.page.sign(sign_area, Sign::Stop, page_paint);
-        cut_start(&mut inner, sheet.em(0.5));
-        let below = share_bottom(&mut inner, 58);
-        sheet.page.text(below, sheet.words(Key::CameraAdvice), Style::TEXT, page_paint);
-        sheet.page.text(inner, sheet.words(Key::CameraOffline), Style::BOLD, page_paint);
+        sheet.notice(area, Key::CameraOffline, Key::CameraAdvice);
     } else if visit.next_open().is_some() {
         two(sheet, Sign::Camera, Key::CameraReady, Some(Key::WaitingPhotograph));
     }

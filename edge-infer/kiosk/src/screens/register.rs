@@ -54,7 +54,9 @@ pub fn register(kiosk: &Kiosk, draft: &Draft, opening: bool) -> Page {
     let words = sheet.words(Key::MakeNumber);
     let face = Face { kind: if ready { Kind::Plain } else { Kind::Primary }, ..Face::words(words) };
     sheet.page.button(make, face, Action::MakeNumber);
-    if draft.id.is_empty() {
+    if let Some(fault) = kiosk.not_kept {
+        sheet.not_kept(inset(last, 2), fault);
+    } else if draft.id.is_empty() {
         sheet.page.plain(inset(last, 4), sheet.words(Key::NumberNeeded), Style::TEXT);
     }
     sheet.done(Some(Action::BackHome))

@@ -71,6 +71,10 @@ pub fn visit(kiosk: &Kiosk, uid: &Uid, asked: bool) -> Page {
         let area = cut_bottom(&mut body, sheet.em(2.6));
         sheet.line(area, Sign::Wait, sheet.words(Key::Examining), Style::BOLD);
     }
+    if let Some(fault) = kiosk.not_kept {
+        let area = cut_bottom(&mut body, sheet.em(3.6));
+        sheet.not_kept(area, fault);
+    }
     let height = (body.size.height as i32).min(sheet.em(9.0));
     // The eyes as they stand in the face that is looked at: the right one on the left.
     let cards = cut_top(&mut body, height);

@@ -49,7 +49,7 @@ keys! {
     TooBrightAdvice Glare GlareAdvice Shadow ShadowAdvice NoDisc NoDiscAdvice Unclear UnclearAdvice
     WrongEyeTitle LooksLeft LooksRight WhichEye ItIsRight ItIsLeft Decision DecisionRefer
     DecisionNotSuspected ReasonSuspectedRight ReasonSuspectedLeft ReasonUngradableRight
-    ReasonUngradableLeft ReasonNotPhotographedRight ReasonNotPhotographedLeft ReasonAsymmetry Saving Saved NotSaved Slip Print Printing Printed PrintFailed ScanHint
+    ReasonUngradableLeft ReasonNotPhotographedRight ReasonNotPhotographedLeft ReasonAsymmetry Saving Saved NotSaved NotKept StorageFull StorageFails Slip Print Printing Printed PrintFailed ScanHint
     NoDecision NoDiagnosis Report Journal BurnedIn CountExamined CountSuspected CountUngradable CountNotSuspected Export
     Exporting Exported ExportFailed SendNow Daylight Dark
 }

@@ -16,6 +16,7 @@ use glaucoma_kiosk::screens::report::Report;
 use glaucoma_kiosk::theme::Theme;
 use glaucoma_kiosk::words::Language;
 use glaucoma_records::decide::Rules;
+use glaucoma_records::journal::StorageFault;
 use glaucoma_records::visit::{
     Decision, EyeExam, EyeWithoutPhotograph, Finding, ModelName, NoPhotograph, Person, Sex, Uid,
     Visit,
@@ -286,6 +287,30 @@ fn before_the_visit(add: Add<'_>) {
             });
         }
     }
+    for fault in [StorageFault::Full, StorageFault::Fails] {
+        add("pin-not-tried", &|kiosk| {
+            kiosk.screen = pin("", false, Some(0));
+            kiosk.not_kept = Some(fault);
+        });
+        add("register-not-kept", &|kiosk| {
+            let mut draft = Draft::default();
+            draft.set_id("HY-0042");
+            kiosk.screen = register(draft, None);
+            kiosk.not_kept = Some(fault);
+        });
+        add("undecided-not-kept", &|kiosk| {
+            kiosk.undecided = undecided(2);
+            let uid = kiosk.undecided[1].uid.clone();
+            kiosk.screen = Screen::UndecidedVisit { uid, asked: false };
+            kiosk.not_kept = Some(fault);
+        });
+        add("home-not-kept", &|kiosk| {
+            *kiosk = with_morning(kiosk.clone());
+            kiosk.undecided = undecided(1);
+            kiosk.screen = Screen::Home;
+            kiosk.not_kept = Some(fault);
+        });
+    }
     add("settings", &|kiosk| kiosk.screen = Screen::Settings { from: Box::new(Screen::Home) });
 }
 
@@ -320,6 +345,15 @@ fn around_the_photograph(add: Add<'_>) {
         photograph(kiosk, vec![], Right);
         kiosk.visit.as_mut().unwrap().unreadable = true;
     });
+    for (name, fault) in
+        [("photograph-not-kept", StorageFault::Full), ("photograph-fails", StorageFault::Fails)]
+    {
+        add(name, &|kiosk| {
+            photograph(kiosk, vec![exam(Right, graded(0.2))], Left);
+            kiosk.unasked = vec![arrived(3, Some(Left))];
+            kiosk.not_kept = Some(fault);
+        });
+    }
     add("photograph-absent", &|kiosk| {
         photograph(kiosk, vec![], Right);
         kiosk.visit.as_mut().unwrap().toggle_absent(Right);
@@ -390,6 +424,14 @@ fn after_the_visit(add: Add<'_>) {
     add("decision-not-suspected", &|kiosk| decided(kiosk, graded(0.1), graded(0.2), None));
     add("decision-asymmetry", &|kiosk| decided(kiosk, graded(0.0), graded(0.49), Some(true)));
     add("decision-not-saved", &|kiosk| decided(kiosk, ungradable(), graded(0.2), Some(false)));
+    for (name, fault) in
+        [("decision-full", StorageFault::Full), ("decision-fails", StorageFault::Fails)]
+    {
+        add(name, &|kiosk| {
+            decided(kiosk, graded(0.72), graded(0.6), Some(false));
+            kiosk.not_kept = Some(fault);
+        });
+    }
     add("decision-ungradable", &|kiosk| decided(kiosk, ungradable(), ungradable(), Some(true)));
     for (name, printing) in [
         ("slip", Errand::Done(1)),

@@ -23,12 +23,14 @@ pub struct FakeWorld {
     /// How often saving fails before it works.
     pub failures: u32,
     pub photographs: Vec<String>,
+    /// The exam whose eye is in doubt.
+    pub in_doubt: Option<EyeExam>,
     pub visits: u32,
 }
 
 impl FakeWorld {
-    fn examine(&self, photograph: u32, eye: Laterality) -> Event {
-        let name = &self.photographs[photograph as usize];
+    fn examine(&mut self, photograph: u32, eye: Laterality) -> Event {
+        let name = self.photographs[photograph as usize].clone();
         let mut eye_seen = Some(eye);
         let value = |name: &str| name.parse().unwrap();
         let finding = match name.split_once('-') {
@@ -42,6 +44,7 @@ impl FakeWorld {
         };
         let uid = Uid(format!("2.25.500{photograph}"));
         let exam = EyeExam { uid, eye_seen, ..exam(eye, finding) };
+        self.in_doubt = exam.wrong_eye_alarm().then(|| exam.clone());
         Event::ExamDone { exam: Box::new(exam), picture: picture(eye_seen.unwrap()) }
     }
 }
@@ -103,10 +106,13 @@ impl FakeWorld {
             }
             Command::ExportUsb { .. } => vec![Event::ExportDone(self.saved.len() as u32)],
             Command::Sync => vec![Event::Delivered { waiting: 0 }],
-            Command::TakePhotograph { .. }
-            | Command::EyeConfirmed { .. }
-            | Command::LeaveOut { .. }
-            | Command::Lock => Vec::new(),
+            Command::EyeConfirmed { holds, .. } => {
+                let exam = self.in_doubt.take().unwrap();
+                let exam = Box::new(EyeExam { eye: holds, eye_confirmed: true, ..exam });
+                let picture = picture(exam.eye_seen.unwrap());
+                vec![Event::ExamDone { exam, picture }]
+            }
+            Command::TakePhotograph { .. } | Command::LeaveOut { .. } | Command::Lock => Vec::new(),
         }
     }
 }

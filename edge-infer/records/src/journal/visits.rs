@@ -1,5 +1,7 @@
 //! Writing visits: begun, examined, amended, decided or closed.
 
+use std::sync::Arc;
+
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
 use serde::{Deserialize, Serialize};
 
@@ -45,9 +47,9 @@ impl Journal {
         &self,
         visit: &Uid,
         exam: &EyeExam,
-        photograph: Vec<u8>,
+        photograph: impl Into<Arc<Vec<u8>>>,
     ) -> Result<(), JournalError> {
-        let (visit, exam) = (visit.clone(), exam.clone());
+        let (visit, exam, photograph) = (visit.clone(), exam.clone(), photograph.into());
         self.ask(move |writer| writer.record_exam(&visit, &exam, &photograph))
     }
 
