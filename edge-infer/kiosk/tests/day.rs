@@ -109,7 +109,7 @@ fn a_photograph_whose_file_names_the_other_eye_is_not_taken_for_this_one() {
     let mut kiosk = begun();
     assert!(kiosk.handle(support::arrival(1, Some(Left))).is_empty());
     assert_eq!(kiosk.unasked, [support::arrived(1, Some(Left))]);
-    assert_eq!(press(&mut kiosk, Action::LeaveOutUnasked), [Command::LeaveOut { photograph: 1 }]);
+    assert_eq!(press(&mut kiosk, Action::LeaveOutUnasked), [Command::LeaveOut { photographs: vec![1] }]);
 }
 
 #[test]
@@ -195,6 +195,31 @@ fn what_could_not_be_recorded_is_not_done_and_its_photograph_is_tried_again() {
     assert!(said(&kiosk, Key::StorageFails) && !said(&kiosk, Key::PinWrong));
     press(&mut kiosk, Action::Digit('1'));
     assert!(!said(&kiosk, Key::StorageFails));
+}
+
+#[test]
+fn all_that_wait_are_left_out_at_once_and_counted() {
+    let mut kiosk = begun();
+    kiosk.handle(support::arrival(1, Some(Left)));
+    let offered = |kiosk: &Kiosk| {
+        kiosk.page().buttons().any(|button| button.action == Action::AskLeaveOutAll)
+    };
+    assert!(!offered(&kiosk), "one is left out alone");
+    kiosk.handle(support::arrival(2, None));
+    press(&mut kiosk, Action::AskLeaveOutAll);
+    press(&mut kiosk, Action::EndLeaveOut);
+    assert_eq!(kiosk.unasked.len(), 2);
+    press(&mut kiosk, Action::AskLeaveOutAll);
+    let photographs = vec![1, 2];
+    assert_eq!(press(&mut kiosk, Action::LeaveOutAll), [Command::LeaveOutAll { photographs }]);
+    for _ in 0..312 {
+        kiosk.handle(Event::LeftOut);
+    }
+    assert!(kiosk.page().labels().any(|label| label.text == "312 left out"));
+    // What comes now did not stand there: it is for this person.
+    kiosk.handle(support::arrival(3, None));
+    press(&mut kiosk, Action::EndLeaveOut);
+    assert_eq!(kiosk.unasked, [support::arrived(3, None)]);
 }
 
 /// A kiosk whose journal holds visits that were interrupted.
@@ -328,6 +353,7 @@ fn any_event() -> impl Strategy<Value = Event> {
             Event::ExamDone { exam, picture: support::picture(eye) }
         }),
         1 => Just(Event::ExamFailed),
+        1 => Just(Event::LeftOut),
         1 => Just(Event::NotKept(StorageFault::Full)),
         1 => (0..9u32, seen())
             .prop_map(|(photograph, eye)| Event::ExamNotKept(support::arrived(photograph, eye))),

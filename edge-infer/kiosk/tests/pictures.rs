@@ -48,6 +48,8 @@ const KEPT: &[(&str, Panel, Language, Theme)] = &[
     ("photograph", PI, En, Daylight),
     ("photograph-offline", PI, En, Daylight),
     ("photograph-unasked", PI, En, Daylight),
+    ("photograph-many", PI, En, Daylight),
+    ("leave-out", PI, En, Daylight),
     ("photograph-not-kept", PI, En, Daylight),
     ("result-suspected", PI, En, Daylight),
     ("result-not-suspected", PI, En, Daylight),

@@ -25,7 +25,7 @@ use super::device::{Device, Ways};
 use super::intakes::Intakes;
 use super::local_time;
 use super::outbox::{Outbox, OutboxError};
-use super::photographs::{Photograph, Photographs};
+use super::photographs::{Photograph, Photographs, Put};
 use crate::bundle::Bundle;
 use crate::service::{Member, Pulse, Watchdog, notify};
 
@@ -101,7 +101,7 @@ pub fn run<P: Presenter>(
         let counts = sender.clone();
         let sending = pulse.member("outbox", SENDING);
         scope.spawn(move || outbox.run(&wake, &counts, &|| sending.tick()));
-        camera(scope, incoming, &photographs, sender.clone());
+        camera(scope, incoming, journal, &photographs, sender.clone());
         let left_over = ends.intakes.left_over();
         scope.spawn(move || {
             if let Err(error) = left_over() {
@@ -134,18 +134,30 @@ impl Drop for Ends<'_> {
     }
 }
 
-/// Takes photographs from the intakes, as many as there is room for, and tells the kiosk.
+/// Takes photographs from the intakes, as many as there is room for, and tells the kiosk; those that are left out
+/// are written down as that.
 fn camera<'scope>(
     scope: &'scope Scope<'scope, '_>,
     incoming: Receiver<Incoming>,
+    journal: &'scope Journal,
     photographs: &'scope Photographs,
     messages: Sender<Message>,
 ) {
     scope.spawn(move || {
         for photograph in incoming {
-            let Some(arrival) = photographs.put(Photograph::from(photograph)) else { return };
-            let taken = Event::PhotographTaken(arrival);
-            if messages.send(Message::Event(taken)).is_err() {
+            let event = match photographs.put(Photograph::from(photograph)) {
+                Put::Waits(arrival) => Event::PhotographTaken(arrival),
+                Put::Stood(stood) => match stood.leave_out(journal) {
+                    Ok(()) => Event::LeftOut,
+                    Err(kept) => {
+                        let (photograph, error) = *kept;
+                        tracing::error!("{error}");
+                        Event::PhotographTaken(photographs.put_back(photograph))
+                    }
+                },
+                Put::Closed => return,
+            };
+            if messages.send(Message::Event(event)).is_err() {
                 return;
             }
         }

@@ -26,7 +26,7 @@ use super::config::{Config, Export};
 use super::finding::{finding, picture, reading};
 use super::local_time;
 use super::outbox::delivered;
-use super::photographs::{Photograph, Photographs};
+use super::photographs::{Photograph, Photographs, Put};
 use crate::board::{Power, Storage};
 use crate::bundle::Bundle;
 use crate::exam::examine;
@@ -336,6 +336,20 @@ impl<'a> Device<'a> {
         if released { Vec::new() } else { vec![Event::CameraOffline] }
     }
 
+    /// What the journal could not note waits again.
+    fn leave_out(&self, photographs: &[u32]) -> Vec<Event> {
+        let found = photographs.iter().filter_map(|&number| self.photographs.take(number));
+        let left_out = found.map(|photograph| match photograph.leave_out(self.journal) {
+            Ok(()) => Event::LeftOut,
+            Err(kept) => {
+                let (photograph, error) = *kept;
+                tracing::error!("{error}");
+                Event::ExamNotKept(self.photographs.put_back(photograph))
+            }
+        });
+        left_out.collect()
+    }
+
     fn wake_outbox(&self) {
         // One that has ended is missed by the watchdog, not here.
         let _ = self.ways.outbox.send(());
@@ -356,11 +370,10 @@ impl<'a> Device<'a> {
                 self.examine(photograph, eye, attempt)
             }
             Command::EyeConfirmed { holds, .. } => self.confirm(holds),
-            Command::LeaveOut { photograph } => {
-                if let Some(left_out) = self.photographs.take(photograph) {
-                    settle(left_out);
-                }
-                Ok(Vec::new())
+            Command::LeaveOut { photographs } => Ok(self.leave_out(&photographs)),
+            Command::LeaveOutAll { photographs } => {
+                self.photographs.leave_out(&self.config.intake.folders);
+                Ok(self.leave_out(&photographs))
             }
             Command::SaveVisit(visit) => self.save(&visit),
             Command::PrintSlip { visit, language } => self.print(&visit, language),
@@ -391,8 +404,10 @@ impl<'a> Device<'a> {
     fn photograph(&self, file: &Path, eye: Option<Laterality>) -> Vec<Event> {
         match std::fs::read(file) {
             Ok(bytes) => {
-                let arrival = self.photographs.put(Photograph::loose(bytes, eye));
-                arrival.map(Event::PhotographTaken).into_iter().collect()
+                match self.photographs.put(Photograph::loose(bytes, eye)) {
+                    Put::Waits(arrival) => vec![Event::PhotographTaken(arrival)],
+                    Put::Stood(_) | Put::Closed => Vec::new(),
+                }
             }
             Err(error) => {
                 tracing::error!("a script's photograph cannot be read: {error}");
@@ -438,6 +453,7 @@ fn failure(command: &Command) -> Option<Event> {
         Command::MakeNumber
         | Command::TakePhotograph { .. }
         | Command::LeaveOut { .. }
+        | Command::LeaveOutAll { .. }
         | Command::Sync
         | Command::Lock => None,
     }

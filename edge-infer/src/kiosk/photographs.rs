@@ -1,11 +1,16 @@
 //! Photographs that have come in and wait to be examined: numbered, and few at a time.
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
+use glaucoma_common::photo::sha256_hex;
 use glaucoma_common::reading::Laterality;
 use glaucoma_exchange::intake::{Hints, Incoming, IntakeError};
 use glaucoma_kiosk::model::Arrival;
+use glaucoma_records::journal::{Journal, JournalError};
+
+use super::standing::Standing;
 
 /// How many may wait. Beyond that the card keeps them, and a sender is told to come back.
 const ROOM: usize = 8;
@@ -28,6 +33,26 @@ impl Photograph {
     #[must_use]
     pub fn loose(bytes: Vec<u8>, eye: Option<Laterality>) -> Self {
         Self { bytes: Arc::new(bytes), eye, person: None, burned_in: None, incoming: None }
+    }
+
+    /// Writes down in the journal that it was left out, and is done with it. What could not be written down comes
+    /// back.
+    ///
+    /// # Errors
+    /// The journal's.
+    pub fn leave_out(self, journal: &Journal) -> Result<(), Box<(Self, JournalError)>> {
+        if let Err(error) = journal.leave_out(&sha256_hex(&self.bytes)) {
+            return Err(Box::new((self, error)));
+        }
+        if let Err(error) = self.settle() {
+            tracing::warn!("{error}");
+        }
+        Ok(())
+    }
+
+    /// Whether it stood on a card when everything there was left out.
+    fn stood(&self, standing: &Standing) -> bool {
+        self.incoming.as_ref().is_some_and(|incoming| standing.holds(&incoming.origin))
     }
 
     /// Tells the inbox, if one holds it, that nothing more is to be done with it.
@@ -59,6 +84,16 @@ impl Shelf {
     }
 }
 
+/// What became of a photograph that was put in.
+pub enum Put {
+    /// It waits: what the kiosk hears of it.
+    Waits(Arrival),
+    /// It is one of those that are left out.
+    Stood(Photograph),
+    /// The day is over.
+    Closed,
+}
+
 /// See the module.
 #[derive(Default)]
 pub struct Photographs {
@@ -68,23 +103,36 @@ pub struct Photographs {
 
 #[derive(Default)]
 struct Shelf {
+    /// What is left out as it comes.
+    standing: Standing,
     waiting: HashMap<u32, Photograph>,
     next: u32,
     closed: bool,
 }
 
 impl Photographs {
-    /// Puts a photograph in, once there is room; what the kiosk hears of it comes back, or nothing after
-    /// [`Photographs::close`].
-    pub fn put(&self, photograph: Photograph) -> Option<Arrival> {
+    /// Puts a photograph in, once there is room.
+    pub fn put(&self, photograph: Photograph) -> Put {
         let mut shelf = self.lock();
-        while shelf.waiting.len() >= ROOM && !shelf.closed {
+        loop {
+            if shelf.closed {
+                return Put::Closed;
+            }
+            if photograph.stood(&shelf.standing) {
+                return Put::Stood(photograph);
+            }
+            if shelf.waiting.len() < ROOM {
+                return Put::Waits(shelf.add(photograph));
+            }
             shelf = self.changed.wait(shelf).unwrap_or_else(PoisonError::into_inner);
         }
-        if shelf.closed {
-            return None;
-        }
-        Some(shelf.add(photograph))
+    }
+
+    /// What stands in the folders now is left out, when its turn comes.
+    pub fn leave_out(&self, folders: &[PathBuf]) {
+        let standing = Standing::now(folders);
+        self.lock().standing = standing;
+        self.changed.notify_all();
     }
 
     /// Puts a photograph that was taken out in again, whether or not there is room.
@@ -118,7 +166,10 @@ mod tests {
     #[test]
     fn a_ninth_waits_until_one_is_taken_and_none_after_the_end() {
         let photographs = Photographs::default();
-        let put = |n| photographs.put(Photograph::loose(vec![n], None)).map(|new| new.photograph);
+        let put = |n| match photographs.put(Photograph::loose(vec![n], None)) {
+            Put::Waits(arrival) => Some(arrival.photograph),
+            Put::Stood(_) | Put::Closed => None,
+        };
         let numbers: Vec<u32> = (0..8).map(|n| put(n).unwrap()).collect();
         std::thread::scope(|scope| {
             let ninth = scope.spawn(|| put(8));

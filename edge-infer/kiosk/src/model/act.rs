@@ -47,6 +47,9 @@ pub enum Action {
     Shutter,
     UseUnasked,
     LeaveOutUnasked,
+    AskLeaveOutAll,
+    LeaveOutAll,
+    EndLeaveOut,
     Decide,
     AskBreakOff,
     BreakOff,
@@ -112,6 +115,9 @@ impl Kiosk {
             Action::Sync => return vec![Command::Sync],
             Action::Lock => return self.lock(),
             Action::Digit(_) | Action::EraseDigit | Action::SendPin => return self.pin(action),
+            Action::AskLeaveOutAll | Action::LeaveOutAll | Action::EndLeaveOut => {
+                return self.leaving_out(action);
+            }
             Action::OpenUndecided
             | Action::MoreUndecided
             | Action::PickUndecided(_)
@@ -187,6 +193,25 @@ impl Kiosk {
         Vec::new()
     }
 
+    fn leaving_out(&mut self, action: Action) -> Vec<Command> {
+        match (&mut self.screen, action) {
+            (Screen::Home | Screen::Photograph { .. }, Action::AskLeaveOutAll) => {
+                let from = Box::new(self.screen.clone());
+                self.screen = Screen::LeaveOut { from, asked: false };
+            }
+            (Screen::LeaveOut { asked: asked @ false, .. }, Action::LeaveOutAll) => {
+                *asked = true;
+                self.left_out = 0;
+                let waiting = self.unasked.drain(..);
+                let photographs = waiting.map(|arrival| arrival.photograph).collect();
+                return vec![Command::LeaveOutAll { photographs }];
+            }
+            (Screen::LeaveOut { from, .. }, Action::EndLeaveOut) => self.screen = *from.clone(),
+            _ => {}
+        }
+        Vec::new()
+    }
+
     fn with_undecided(&mut self, action: Action) -> Vec<Command> {
         match (&mut self.screen, action) {
             (Screen::Home | Screen::UndecidedVisit { asked: false, .. }, Action::OpenUndecided) => {
@@ -250,8 +275,8 @@ impl Kiosk {
             }
             (&Screen::Photograph { eye }, Action::UseUnasked) => return self.use_unasked(eye),
             (Screen::Photograph { .. }, Action::LeaveOutUnasked) if !self.unasked.is_empty() => {
-                let Arrival { photograph, .. } = self.unasked.remove(0);
-                return vec![Command::LeaveOut { photograph }];
+                let photographs = vec![self.unasked.remove(0).photograph];
+                return vec![Command::LeaveOut { photographs }];
             }
             (Screen::Photograph { .. } | Screen::Result { .. }, Action::Decide) => {
                 return self.decide();

@@ -54,6 +54,7 @@ impl Kiosk {
                 }
                 self.unasked.insert(0, arrival);
             }
+            Event::LeftOut => self.left_out += 1,
             Event::NotKept(fault) => self.not_kept = Some(fault),
             Event::Saved(uid) => self.saved(&uid, true),
             Event::SaveFailed(uid) => self.saved(&uid, false),

@@ -4,7 +4,7 @@ use embedded_graphics::primitives::Rectangle;
 
 use crate::model::{Action, Kiosk, Referred};
 use crate::page::{Face, Page, Style};
-use crate::panel::{cut_bottom, cut_start, cut_top, inset, share_start, share_top};
+use crate::panel::{cut_bottom, cut_start, cut_top, grid, inset, share_start, share_top};
 use crate::screens::{Sheet, reason_text};
 use crate::sign::Sign;
 use crate::words::{Key, fill};
@@ -25,12 +25,21 @@ pub fn home(kiosk: &Kiosk) -> Page {
         let area = cut_bottom(&mut sheet.body, height);
         sheet.not_kept(area, fault);
     }
+    let mut tasks = Vec::new();
     if !kiosk.undecided.is_empty() {
+        tasks.push((undecided(&sheet), Sign::Wait, Action::OpenUndecided));
+    }
+    if !kiosk.unasked.is_empty() {
+        let words = sheet.words(Key::LeaveOutAll).to_owned();
+        tasks.push((words, Sign::Camera, Action::AskLeaveOutAll));
+    }
+    if !tasks.is_empty() {
         let row = sheet.row();
         let area = cut_bottom(&mut sheet.body, row);
-        let words = undecided(&sheet);
-        let face = Face::words(&words).with(Sign::Wait);
-        sheet.page.button(area, face, Action::OpenUndecided);
+        let cells = grid(area, tasks.len() as i32, 1);
+        for (cell, (words, sign, action)) in cells.into_iter().zip(tasks) {
+            sheet.page.button(cell, Face::words(&words).with(sign), action);
+        }
     }
     let (queue_area, mut side) = sheet.split(66);
     queue(&mut sheet, queue_area, &kiosk.day.queue);

@@ -44,6 +44,7 @@ pub fn page(kiosk: &Kiosk) -> Page {
         Screen::Undecided { page } => undecided::people(kiosk, *page),
         Screen::UndecidedVisit { uid, asked } => undecided::visit(kiosk, uid, *asked),
         Screen::Photograph { eye } => photograph::photograph(kiosk, *eye),
+        Screen::LeaveOut { asked, .. } => photograph::leave_out(kiosk, *asked),
         Screen::BreakOff => photograph::break_off(kiosk),
         Screen::Result { eye } => result::result(kiosk, *eye),
         Screen::Closer { eye, view, outlines } => result::closer(kiosk, *eye, *view, *outlines),

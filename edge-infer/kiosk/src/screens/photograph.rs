@@ -10,7 +10,7 @@ use crate::panel::{
 };
 use crate::screens::{Sheet, eye_face, eye_key};
 use crate::sign::Sign;
-use crate::words::Key;
+use crate::words::{Key, fill};
 use glaucoma_records::decide::EyeState;
 
 /// Seconds after which an examination takes longer than usual.
@@ -126,10 +126,17 @@ fn status(sheet: &mut Sheet<'_>, area: Rectangle, visit: &OpenVisit) {
         let text =
             if said.is_empty() { waits.into() } else { format!("{waits} ({})", said.join(", ")) };
         sheet.page.plain(inset(notice, 2), text, Style::BOLD);
-        let cells = grid(area, 2, 1);
-        let [use_it, leave] = [Key::UsePhotograph, Key::LeaveOut].map(|key| sheet.words(key));
-        sheet.page.button(cells[0], Face::words(use_it), Action::UseUnasked);
-        sheet.page.button(cells[1], Face::words(leave), Action::LeaveOutUnasked);
+        let mut choices = vec![
+            (Key::UsePhotograph, Action::UseUnasked),
+            (Key::LeaveOut, Action::LeaveOutUnasked),
+        ];
+        if kiosk.unasked.len() > 1 {
+            choices.push((Key::LeaveOutAll, Action::AskLeaveOutAll));
+        }
+        for (cell, (key, action)) in grid(area, choices.len() as i32, 1).into_iter().zip(choices) {
+            let words = sheet.words(key);
+            sheet.page.button(cell, Face::words(words), action);
+        }
     } else if visit.unreadable {
         two(sheet, Sign::Again, Key::ExamFailed, None);
     } else if !kiosk.camera {
@@ -137,6 +144,26 @@ fn status(sheet: &mut Sheet<'_>, area: Rectangle, visit: &OpenVisit) {
     } else if visit.next_open().is_some() {
         two(sheet, Sign::Camera, Key::CameraReady, Some(Key::WaitingPhotograph));
     }
+}
+
+pub fn leave_out(kiosk: &Kiosk, asked: bool) -> Page {
+    let mut sheet = Sheet::new(kiosk, kiosk.language.text(Key::LeaveOutAll));
+    let [leave, back, done] =
+        [Key::LeaveOutAll, Key::Back, Key::Done].map(|key| sheet.words(key));
+    let text = if asked {
+        sheet.footer(&[(Face::words(done).with(Sign::Tick).primary(), Action::EndLeaveOut)]);
+        fill(sheet.words(Key::LeftOut), &[("n", &kiosk.left_out.to_string())])
+    } else {
+        sheet.footer(&[
+            (Face::words(leave), Action::LeaveOutAll),
+            (Face::words(back).with(Sign::Back).primary(), Action::EndLeaveOut),
+        ]);
+        sheet.words(Key::LeaveOutQuestion).to_owned()
+    };
+    sheet.margin();
+    let body = sheet.body;
+    sheet.page.plain(body, text, Style::TITLE.centered());
+    sheet.done(Some(Action::EndLeaveOut))
 }
 
 pub fn break_off(kiosk: &Kiosk) -> Page {

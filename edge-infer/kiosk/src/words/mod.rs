@@ -43,7 +43,7 @@ keys! {
     Name Age Years Sex Female Male OtherSex UnknownSex Optional MakeNumber NumberNeeded MoreKeys
     PhotographTitle PhotographRight PhotographLeft BothDone NotYet EyeAbsent EyePresent CameraReady
     CameraOffline CameraAdvice WaitingPhotograph TakePhotograph Examining ExaminingLong ExamFailed PhotographWaits
-    UsePhotograph LeaveOut BreakOff BreakOffQuestion Suspected NotSuspected Retake Ungradable NotLowRisk
+    UsePhotograph LeaveOut LeaveOutAll LeaveOutQuestion LeftOut BreakOff BreakOffQuestion Suspected NotSuspected Retake Ungradable NotLowRisk
     Attempt Probability Vcdr Range NoBetter LookCloser Disc Cup Fovea NotFundus NotFundusAdvice FieldOff
     FieldOffAdvice OutOfFocus OutOfFocusAdvice Hazy HazyAdvice TooDark TooDarkAdvice TooBright
     TooBrightAdvice Glare GlareAdvice Shadow ShadowAdvice NoDisc NoDiscAdvice Unclear UnclearAdvice

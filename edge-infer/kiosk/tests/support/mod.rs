@@ -341,6 +341,17 @@ fn around_the_photograph(add: Add<'_>) {
         photograph(kiosk, vec![], Right);
         kiosk.unasked = vec![arrived(3, Some(Left))];
     });
+    add("photograph-many", &|kiosk| {
+        photograph(kiosk, vec![], Right);
+        kiosk.unasked = vec![arrived(3, Some(Left)), arrived(4, None)];
+    });
+    for (name, asked) in [("leave-out", false), ("left-out", true)] {
+        add(name, &|kiosk| {
+            photograph(kiosk, vec![], Right);
+            kiosk.left_out = 312;
+            kiosk.screen = Screen::LeaveOut { from: Box::new(kiosk.screen.clone()), asked };
+        });
+    }
     add("photograph-unreadable", &|kiosk| {
         photograph(kiosk, vec![], Right);
         kiosk.visit.as_mut().unwrap().unreadable = true;

@@ -112,7 +112,10 @@ impl FakeWorld {
                 let picture = picture(exam.eye_seen.unwrap());
                 vec![Event::ExamDone { exam, picture }]
             }
-            Command::TakePhotograph { .. } | Command::LeaveOut { .. } | Command::Lock => Vec::new(),
+            Command::LeaveOut { photographs } | Command::LeaveOutAll { photographs } => {
+                photographs.iter().map(|_| Event::LeftOut).collect()
+            }
+            Command::TakePhotograph { .. } | Command::Lock => Vec::new(),
         }
     }
 }

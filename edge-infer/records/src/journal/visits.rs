@@ -53,6 +53,19 @@ impl Journal {
         self.ask(move |writer| writer.record_exam(&visit, &exam, &photograph))
     }
 
+    /// Writes down that a photograph stayed without a person: by its SHA-256, for nothing else is known of it.
+    ///
+    /// # Errors
+    /// The disk.
+    pub fn leave_out(&self, photograph_sha256: &str) -> Result<(), JournalError> {
+        let details = photograph_sha256.to_owned();
+        self.ask(move |writer| {
+            writer.transact("noting a photograph that was left out", |tx, scribe| {
+                scribe.append(tx, "photograph_left_out", None, Some(&details))
+            })
+        })
+    }
+
     /// Records that the operator looked again and stands by the exam's eye.
     ///
     /// # Errors
