@@ -280,6 +280,18 @@ fn an_interrupted_visit_is_closed_and_a_broken_off_one_may_go_on() {
 }
 
 #[test]
+fn a_result_tells_of_a_name_in_the_picture() {
+    let told = |burned_in| {
+        let mut kiosk = begun();
+        let exam = EyeExam { burned_in, ..support::exam(Right, support::graded(0.9)) };
+        photograph(&mut kiosk, exam);
+        let text = Language::En.text(Key::BurnedIn);
+        kiosk.page().labels().any(|label| label.text == text)
+    };
+    assert_eq!([Some(true), Some(false), None].map(told), [true, false, false]);
+}
+
+#[test]
 fn a_suspicion_is_not_photographed_away() {
     let mut kiosk = begun();
     photograph(&mut kiosk, support::exam(Right, support::graded(0.9)));

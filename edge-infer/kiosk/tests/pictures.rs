@@ -55,6 +55,7 @@ const KEPT: &[(&str, Panel, Language, Theme)] = &[
     ("result-not-suspected", PI, En, Daylight),
     ("result-retake", PI, En, Daylight),
     ("result-ungradable", PI, En, Daylight),
+    ("result-burned-in", PI, En, Daylight),
     ("closer", PI, En, Daylight),
     ("wrong-eye", PI, En, Daylight),
     ("decision-refer", PI, En, Daylight),

@@ -412,6 +412,14 @@ fn results(add: Add<'_>) {
             vec![exam(Left, finding()), exam(Left, finding()), exam(Left, finding())],
         );
     });
+    add("result-burned-in", &|kiosk| {
+        let named = EyeExam { burned_in: Some(true), ..exam(Right, graded(0.72)) };
+        result(kiosk, Right, vec![named]);
+    });
+    add("retake-burned-in", &|kiosk| {
+        let finding = Finding::Retake { reasons: reasons(&["out_of_focus", "too_dark"]) };
+        result(kiosk, Right, vec![EyeExam { burned_in: Some(true), ..exam(Right, finding) }]);
+    });
     add("closer", &|kiosk| {
         result(kiosk, Right, vec![exam(Right, graded(0.72))]);
         kiosk.act(Action::LookCloser);
