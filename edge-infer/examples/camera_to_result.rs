@@ -149,7 +149,11 @@ fn measure(
             let photograph = Photograph::from(incoming.recv()?);
             let kept = begun.elapsed();
             let Put::Waits(arrival) = photographs.put(photograph) else { bail!("closed") };
-            let exam = Command::BeginExam { photograph: arrival.photograph, eye: Laterality::Left, attempt: 1 };
+            let exam = Command::BeginExam {
+                photograph: arrival.photograph,
+                eye: Laterality::Left,
+                attempt: 1,
+            };
             let done = ask(exam)?;
             let answered = begun.elapsed();
             let Event::ExamDone { exam, .. } = &done else { bail!("not examined: {done:?}") };

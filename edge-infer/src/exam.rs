@@ -248,7 +248,8 @@ fn look(photo: &Photo, manifest: &Manifest, timing: &mut Timing) -> (Option<Fiel
     });
     let next = assessed.and_then(|reasons| {
         if reasons.is_empty() {
-            let input = timed(&mut timing.preprocess, || network_input(photo, field_of_view, manifest))?;
+            let input =
+                timed(&mut timing.preprocess, || network_input(photo, field_of_view, manifest))?;
             Ok(Next::Network(input))
         } else {
             Ok(Next::Nothing(Outcome::Ungradable { reasons, reading: None }))

@@ -69,7 +69,8 @@ impl Ends {
     }
 
     fn photograph(&self, file: PathBuf) -> Arrival {
-        let [Event::PhotographTaken(arrival)] = &self.ask(Request::Photograph { file, eye: None })[..]
+        let [Event::PhotographTaken(arrival)] =
+            &self.ask(Request::Photograph { file, eye: None })[..]
         else {
             panic!("no photograph")
         };

@@ -183,9 +183,8 @@ impl Taps {
         let reach = (1.0 / scale).max(1.0);
         let steps = (reach.ceil() as i32).min(4);
         let last = length as i32 - 1;
-        let places = (0..steps).map(|step| {
-            split(at + ((step as f32 + 0.5) / steps as f32 - 0.5) * reach - 0.5)
-        });
+        let places = (0..steps)
+            .map(|step| split(at + ((step as f32 + 0.5) / steps as f32 - 0.5) * reach - 0.5));
         let places: Vec<(i32, f32)> = places.collect();
         let first = places.first().map_or(0, |place| place.0).clamp(0, last);
         let end = places.last().map_or(0, |place| place.0 + 1).clamp(0, last);
@@ -308,78 +307,6 @@ impl Pen<'_> {
                 let coverage = (half + 0.5 - away).clamp(0.0, 1.0);
                 let pixel = &mut self.canvas[(y * size.width as i32 + x) as usize];
                 *pixel = blend(*pixel, color.unwrap_or(theme::HALO), coverage);
-            }
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// The average of so many points under a pixel of the screen, each between its four neighbours.
-    fn reference(picture: &EyePicture, place: Placement, at: Point) -> [f32; 3] {
-        let (x, y) = place.to_picture(at);
-        let (width, height) = picture.pixels.dimensions();
-        if x < 0.0 || y < 0.0 || x >= width as f32 || y >= height as f32 {
-            return [0.0; 3];
-        }
-        let reach = (1.0 / place.scale).max(1.0);
-        let steps = (reach.ceil() as i32).min(4);
-        let offset = |step: i32| ((step as f32 + 0.5) / steps as f32 - 0.5) * reach;
-        let mut sum = [0.0f32; 3];
-        for i in 0..steps * steps {
-            let color = between(&picture.pixels, x + offset(i % steps), y + offset(i / steps));
-            (0..3).for_each(|channel| sum[channel] += color[channel]);
-        }
-        sum.map(|sum| sum / (steps * steps) as f32)
-    }
-
-    fn between(pixels: &RgbImage, x: f32, y: f32) -> [f32; 3] {
-        let (left, top) = ((x - 0.5).floor(), (y - 0.5).floor());
-        let (across, down) = (x - 0.5 - left, y - 0.5 - top);
-        let pixel = |x: f32, y: f32| {
-            let x = (x as i32).clamp(0, pixels.width() as i32 - 1);
-            let y = (y as i32).clamp(0, pixels.height() as i32 - 1);
-            pixels.get_pixel(x as u32, y as u32).0.map(f32::from)
-        };
-        let [a, b, c, d] = [(0.0, 0.0), (1.0, 0.0), (0.0, 1.0), (1.0, 1.0)]
-            .map(|(right, below)| pixel(left + right, top + below));
-        std::array::from_fn(|channel| {
-            let mix = |a: [f32; 3], b: [f32; 3]| a[channel] * (1.0 - across) + b[channel] * across;
-            mix(a, b) * (1.0 - down) + mix(c, d) * down
-        })
-    }
-
-    #[test]
-    fn a_pixel_of_the_screen_is_the_average_of_what_it_covers() {
-        // Noise, which no smoothness hides behind, and edges of black and white.
-        let noise = |x: u32, y: u32| {
-            let hash = (x * 0x9e37 + y * 0x85eb + 7).wrapping_mul(0x9e37_79b1);
-            let [a, b, c, _] = (hash ^ (hash >> 15)).to_le_bytes();
-            image::Rgb(if x % 16 < 8 { [a, b, c] } else { [0, 255, if y % 2 == 0 { 0 } else { 255 }] })
-        };
-        for (width, height) in [(1, 1), (7, 300), (640, 480), (1600, 1550)] {
-            let pixels = Arc::new(RgbImage::from_fn(width, height, noise));
-            let picture =
-                EyePicture { pixels, disc: Vec::new(), cup: Vec::new(), fovea: None };
-            for (step, center) in [(0, (0.5, 0.5)), (1, (0.1, 0.9)), (3, (0.63, 0.4)), (5, (1.0, 0.0))] {
-                for (at, size) in [((0, 0), (480, 400)), ((13, -5), (211, 97)), ((5, 5), (1, 3))] {
-                    let area = Rectangle::new(Point::new(at.0, at.1), Size::new(size.0, size.1));
-                    let place = Placement::new(&picture, View { step, center }, area);
-                    let drawn = sampled(&picture, place, area);
-                    assert_eq!(drawn.len(), (size.0 * size.1) as usize);
-                    for (at, color) in area.points().zip(drawn) {
-                        let expected = reference(&picture, place, at);
-                        let drawn = [color.r(), color.g(), color.b()].map(f32::from);
-                        for (drawn, expected) in drawn.into_iter().zip(expected) {
-                            assert!(
-                                (drawn - expected).abs() <= 1.0,
-                                "{width}x{height} step {step} {at}: {drawn} for {expected}"
-                            );
-                        }
-                    }
-                }
             }
         }
     }

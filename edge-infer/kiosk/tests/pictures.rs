@@ -79,7 +79,7 @@ const KEPT: &[(&str, Panel, Language, Theme)] = &[
 ];
 
 fn scene(name: &str, panel: Panel, language: Language, theme: Theme) -> Kiosk {
-    let mut scenes = support::scenes(panel, language, theme);
+    let mut scenes = support::scenes::scenes(panel, language, theme);
     let index = scenes.iter().position(|(scene, _)| scene == name).unwrap();
     scenes.swap_remove(index).1
 }
@@ -174,7 +174,7 @@ impl Presenter for Film {
 }
 
 /// Those of the day's pictures, by number from 0, that stand in the film strip.
-const STRIP: [usize; 16] = [2, 10, 15, 17, 19, 24, 32, 35, 38, 42, 48, 51, 54, 62, 76, 78];
+const STRIP: [usize; 16] = [2, 10, 15, 17, 19, 24, 32, 35, 38, 42, 48, 51, 54, 62, 77, 79];
 
 /// Pictures beside and above each other, four a row, each shrunk to three eighths.
 fn strip(film: &[&Frame]) -> Frame {

@@ -403,12 +403,10 @@ impl<'a> Device<'a> {
     /// A script's camera delivers a file.
     fn photograph(&self, file: &Path, eye: Option<Laterality>) -> Vec<Event> {
         match std::fs::read(file) {
-            Ok(bytes) => {
-                match self.photographs.put(Photograph::loose(bytes, eye)) {
-                    Put::Waits(arrival) => vec![Event::PhotographTaken(arrival)],
-                    Put::Stood(_) | Put::Closed => Vec::new(),
-                }
-            }
+            Ok(bytes) => match self.photographs.put(Photograph::loose(bytes, eye)) {
+                Put::Waits(arrival) => vec![Event::PhotographTaken(arrival)],
+                Put::Stood(_) | Put::Closed => Vec::new(),
+            },
             Err(error) => {
                 tracing::error!("a script's photograph cannot be read: {error}");
                 vec![Event::CameraOffline]

@@ -290,7 +290,7 @@ impl<'a, D: DrawTarget<Color = Rgb888>> Flow<'a, D> {
         };
         self.row("Vertical C/D", &decimal(grading.vcdr), right)?;
         if let Some(interval) = grading.interval_of_real_eyes() {
-            let name = format!("{:.0} % within", 100.0 * interval.share);
+            let name = format!("{:.0} %", 100.0 * interval.share);
             let range = format!("{} to {}", decimal(interval.low), decimal(interval.high));
             self.row(&name, &range, right)?;
         }

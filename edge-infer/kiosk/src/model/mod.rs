@@ -12,7 +12,7 @@ use embedded_graphics::prelude::Point;
 use glaucoma_common::reading::Laterality;
 use glaucoma_records::decide::Rules;
 use glaucoma_records::journal::StorageFault;
-use glaucoma_records::visit::{EyeExam, Person, Uid, Visit};
+use glaucoma_records::visit::{EyeExam, Uid, Visit};
 
 pub use act::Action;
 pub use day::{Day, Referred};
@@ -22,7 +22,7 @@ pub use visit::{OpenVisit, other_eye};
 
 use crate::page::Page;
 use crate::panel::Panel;
-use crate::picture::{EyePicture, View};
+use crate::picture::View;
 use crate::screens;
 use crate::theme::Theme;
 use crate::words::Language;

@@ -125,11 +125,8 @@ impl Kiosk {
 
     /// Back to those who are left, if any.
     fn leave_undecided(&mut self) {
-        let left = if self.undecided.is_empty() {
-            Screen::Home
-        } else {
-            Screen::Undecided { page: 0 }
-        };
+        let left =
+            if self.undecided.is_empty() { Screen::Home } else { Screen::Undecided { page: 0 } };
         if let Screen::UndecidedVisit { asked: true, .. } = self.open_screen() {
             self.show(left);
         }

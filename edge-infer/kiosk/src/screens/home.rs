@@ -26,10 +26,11 @@ pub fn home(kiosk: &Kiosk) -> Page {
         sheet.not_kept(area, fault);
     }
     let mut tasks = Vec::new();
-    if !kiosk.undecided.is_empty() {
+    let free = kiosk.not_kept.is_none();
+    if free && !kiosk.undecided.is_empty() {
         tasks.push((undecided(&sheet), Sign::Wait, Action::OpenUndecided));
     }
-    if !kiosk.unasked.is_empty() {
+    if free && !kiosk.unasked.is_empty() {
         let words = sheet.words(Key::LeaveOutAll).to_owned();
         tasks.push((words, Sign::Camera, Action::AskLeaveOutAll));
     }

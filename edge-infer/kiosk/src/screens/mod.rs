@@ -23,7 +23,9 @@ use glaucoma_records::visit::{Decision, EyeExam, Finding};
 
 use crate::model::{Action, Kiosk, Screen};
 use crate::page::{Face, Page, Style};
-use crate::panel::{cut_bottom, cut_start, cut_top, grid, inset, share_bottom, share_start, share_top};
+use crate::panel::{
+    cut_bottom, cut_start, cut_top, grid, inset, share_bottom, share_start, share_top,
+};
 use crate::sign::Sign;
 use crate::theme::{Paint, Palette};
 use crate::words::{Key, Language};
@@ -151,13 +153,8 @@ impl<'a> Sheet<'a> {
         line(&mut self.page, area, sign, text, style);
     }
 
-    /// Says that something could not be recorded, and why.
-    fn not_kept(&mut self, area: Rectangle, fault: StorageFault) {
-        self.notice(area, Key::NotKept, fault_key(fault));
-    }
-
-    /// A coloured box with what is wrong and what to do.
-    fn notice(&mut self, area: Rectangle, what: Key, advice: Key) {
+    /// A coloured box with a stop sign; what is left of it comes back.
+    fn alarm(&mut self, area: Rectangle) -> (Rectangle, Paint) {
         let paint = self.page.palette.retake;
         self.page.fill(area, paint.ground, 6);
         let mut inner = inset(area, self.em(0.3));
@@ -165,9 +162,22 @@ impl<'a> Sheet<'a> {
         let sign_area = cut_start(&mut inner, side);
         self.page.sign(sign_area, Sign::Stop, paint);
         cut_start(&mut inner, self.em(0.5));
+        (inner, paint)
+    }
+
+    /// Says what is wrong and, below, what to do.
+    fn notice(&mut self, area: Rectangle, what: Key, advice: Key) {
+        let (mut inner, paint) = self.alarm(area);
         let below = share_bottom(&mut inner, 58);
         self.page.text(below, self.words(advice), Style::TEXT, paint);
         self.page.text(inner, self.words(what), Style::BOLD, paint);
+    }
+
+    /// Says that something could not be recorded, and why.
+    fn not_kept(&mut self, area: Rectangle, fault: StorageFault) {
+        let (inner, paint) = self.alarm(area);
+        let text = [Key::NotKept, fault_key(fault)].map(|key| self.words(key)).join(" ");
+        self.page.text(inner, text, Style::BOLD, paint);
     }
 
     fn done(self, back: Option<Action>) -> Page {

@@ -8,7 +8,7 @@ use crate::page::{Face, Kind, Page, Style};
 use crate::panel::{
     cut_bottom, cut_start, cut_top, grid, inset, share_bottom, share_start, share_top,
 };
-use crate::screens::{Sheet, eye_face, eye_key};
+use crate::screens::{Sheet, eye_face, eye_key, fault_key};
 use crate::sign::Sign;
 use crate::words::{Key, fill};
 use glaucoma_records::decide::EyeState;
@@ -50,6 +50,7 @@ pub fn photograph(kiosk: &Kiosk, eye: Laterality) -> Page {
     let status_area = cut_bottom(&mut body, status_height);
     let now = cut_top(&mut body, (height * 20 / 100).min(sheet.em(4.0)));
     let words = match eye {
+        _ if kiosk.not_kept.is_some() => Key::NotKept,
         _ if decided => Key::BothDone,
         Laterality::Right => Key::PhotographRight,
         Laterality::Left => Key::PhotographLeft,
@@ -113,7 +114,8 @@ fn status(sheet: &mut Sheet<'_>, area: Rectangle, visit: &OpenVisit) {
         // The photograph is the first of those that wait.
         let mut again = area;
         let notice = share_start(&mut again, 70);
-        sheet.not_kept(inset(notice, 2), fault);
+        let (inner, paint) = sheet.alarm(inset(notice, 2));
+        sheet.page.text(inner, sheet.words(fault_key(fault)), Style::BOLD, paint);
         let words = sheet.words(Key::TryAgain);
         let face = Face::words(words).with(Sign::Again).primary();
         sheet.page.button(again, face, Action::UseUnasked);
@@ -148,8 +150,7 @@ fn status(sheet: &mut Sheet<'_>, area: Rectangle, visit: &OpenVisit) {
 
 pub fn leave_out(kiosk: &Kiosk, asked: bool) -> Page {
     let mut sheet = Sheet::new(kiosk, kiosk.language.text(Key::LeaveOutAll));
-    let [leave, back, done] =
-        [Key::LeaveOutAll, Key::Back, Key::Done].map(|key| sheet.words(key));
+    let [leave, back, done] = [Key::LeaveOutAll, Key::Back, Key::Done].map(|key| sheet.words(key));
     let text = if asked {
         sheet.footer(&[(Face::words(done).with(Sign::Tick).primary(), Action::EndLeaveOut)]);
         fill(sheet.words(Key::LeftOut), &[("n", &kiosk.left_out.to_string())])

@@ -43,14 +43,14 @@ pub fn result(kiosk: &Kiosk, eye: Laterality) -> Page {
     } else {
         45
     };
-    let (photo, mut panel) = sheet.split(share);
+    let (mut photo, mut panel) = sheet.split(share);
+    if exam.burned_in == Some(true) {
+        let area = cut_bottom(&mut photo, sheet.em(3.4));
+        sheet.line(area, Sign::Warning, sheet.words(Key::BurnedIn), Style::TEXT);
+    }
     if let Some(picture) = picture {
         let view = View::WHOLE;
         sheet.page.items.push(Item::Picture { area: photo, picture, view, outlines: true });
-    }
-    if exam.burned_in == Some(true) {
-        let area = cut_bottom(&mut panel, sheet.em(2.8));
-        sheet.line(area, Sign::Warning, sheet.words(Key::BurnedIn), Style::TEXT);
     }
     let verdict_height = (panel.size.height as i32 * 40 / 100).min(sheet.em(5.5));
     let verdict_area = cut_top(&mut panel, verdict_height);

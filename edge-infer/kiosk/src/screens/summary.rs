@@ -21,13 +21,13 @@ pub fn summary(kiosk: &Kiosk) -> Page {
     let palette = sheet.page.palette;
     let mut body = sheet.body;
     let states = cut_bottom(&mut body, sheet.em(1.8));
+    let height = (body.size.height as i32 * 48 / 100).min(sheet.em(9.0));
+    let counts = cut_top(&mut body, height);
     if !kiosk.undecided.is_empty() {
         let area = cut_bottom(&mut body, sheet.em(1.8));
         let text = undecided(&sheet);
         sheet.line(area, Sign::Wait, &text, Style::BOLD);
     }
-    let height = (body.size.height as i32 * 48 / 100).min(sheet.em(9.0));
-    let counts = cut_top(&mut body, height);
     let day = &kiosk.day;
     let boxes = [
         (Key::CountExamined, day.examined, Sign::Eye, palette.button),

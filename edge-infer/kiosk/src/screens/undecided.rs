@@ -1,6 +1,7 @@
 //! Who has no decision yet, because the device stopped or the visit was broken off; and one of them, to go on
 //! with or to close.
 
+use embedded_graphics::primitives::Rectangle;
 use glaucoma_common::reading::Laterality;
 use glaucoma_records::decide::{EyeState, eye_state};
 use glaucoma_records::visit::{Uid, Visit};
@@ -47,8 +48,7 @@ fn who(visit: &Visit) -> String {
 pub fn visit(kiosk: &Kiosk, uid: &Uid, asked: bool) -> Page {
     let mut sheet = Sheet::new(kiosk, kiosk.language.text(Key::NoDecision));
     let found = kiosk.undecided.iter().find(|visit| visit.uid == *uid);
-    let [back, close, go_on] =
-        [Key::Back, Key::CloseVisit, Key::GoOn].map(|key| sheet.words(key));
+    let [back, close, go_on] = [Key::Back, Key::CloseVisit, Key::GoOn].map(|key| sheet.words(key));
     let back = (Face::words(back).with(Sign::Back), Action::OpenUndecided);
     let Some(visit) = found else {
         sheet.footer(&[back]);
@@ -65,8 +65,10 @@ pub fn visit(kiosk: &Kiosk, uid: &Uid, asked: bool) -> Page {
     let mut body = sheet.body;
     let person = cut_top(&mut body, sheet.em(1.6));
     sheet.page.plain(person, who(visit), Style::BOLD.typed());
-    let time = cut_top(&mut body, sheet.em(1.6));
-    sheet.page.plain(time, when(&visit.begun_at), Style::TEXT.typed());
+    if kiosk.not_kept.is_none() {
+        let time = cut_top(&mut body, sheet.em(1.6));
+        sheet.page.plain(time, when(&visit.begun_at), Style::TEXT.typed());
+    }
     if asked {
         let area = cut_bottom(&mut body, sheet.em(2.6));
         sheet.line(area, Sign::Wait, sheet.words(Key::Examining), Style::BOLD);
@@ -89,7 +91,7 @@ pub fn visit(kiosk: &Kiosk, uid: &Uid, asked: bool) -> Page {
     sheet.done((!asked).then_some(Action::OpenUndecided))
 }
 
-fn card(sheet: &mut Sheet<'_>, area: embedded_graphics::primitives::Rectangle, eye: Laterality, state: &EyeState<'_>) {
+fn card(sheet: &mut Sheet<'_>, area: Rectangle, eye: Laterality, state: &EyeState<'_>) {
     let paint = sheet.page.palette.button;
     sheet.page.fill(area, paint.ground, 6);
     let mut inner = inset(area, sheet.em(0.4));

@@ -90,8 +90,7 @@ impl FakeWorld {
             }
             Command::ResumeVisit(uid) => {
                 let found = self.saved.iter().find(|visit| visit.uid == uid).unwrap();
-                let pictures =
-                    [Laterality::Right, Laterality::Left].map(|eye| Some(picture(eye)));
+                let pictures = [Laterality::Right, Laterality::Left].map(|eye| Some(picture(eye)));
                 vec![Event::VisitResumed { visit: Box::new(found.clone()), pictures }]
             }
             Command::CloseVisit(uid) => vec![Event::VisitClosed(uid)],

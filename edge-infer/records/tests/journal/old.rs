@@ -53,7 +53,10 @@ fn an_older_journal_is_read_verified_and_continued() {
         assert_eq!(recorded.closed_at, None);
         journal.close_visit(&recorded.visit.uid).unwrap();
     }
-    assert_eq!(journal.reader().unwrap().summary(period(86_400)).unwrap().closed, open.len() as u64);
+    assert_eq!(
+        journal.reader().unwrap().summary(period(86_400)).unwrap().closed,
+        open.len() as u64
+    );
     journal.begin_visit(&visit(2)).unwrap();
     for (number, burned_in) in [(3, Some(true)), (4, Some(false)), (5, None)] {
         let bytes = photograph(number, 100);

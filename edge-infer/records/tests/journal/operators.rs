@@ -1,7 +1,7 @@
 //! PINs: right, wrong, changed, lost.
 
-use glaucoma_records::journal::{Journal, JournalError};
 use glaucoma_records::disk::SystemDisk;
+use glaucoma_records::journal::{Journal, JournalError};
 use glaucoma_records::seal::{Cost, DataKey, RecoveryKey, SealError};
 
 use crate::support::*;
