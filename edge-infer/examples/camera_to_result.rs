@@ -19,7 +19,7 @@ use edge_infer::kiosk::config::{Config, JournalFiles};
 use edge_infer::kiosk::device::{Device, Ways};
 use edge_infer::kiosk::intakes::{IntakeConfig, Intakes};
 use edge_infer::kiosk::live_view::{ToScreen, Wanted};
-use edge_infer::kiosk::photographs::{Photograph, Photographs};
+use edge_infer::kiosk::photographs::{Photograph, Photographs, Put};
 use embedded_graphics::primitives::Rectangle;
 use glaucoma_common::photo::Limits;
 use glaucoma_common::reading::Laterality;
@@ -151,8 +151,12 @@ fn measure(
             std::fs::rename(folder.join("new"), card.join(format!("{round}.jpg")))?;
             let photograph = Photograph::from(incoming.recv()?);
             let kept = begun.elapsed();
-            let number = photographs.put(photograph).context("closed")?;
-            let exam = Command::BeginExam { photograph: number, eye: Laterality::Left, attempt: 1 };
+            let Put::Waits(arrival) = photographs.put(photograph) else { bail!("closed") };
+            let exam = Command::BeginExam {
+                photograph: arrival.photograph,
+                eye: Laterality::Left,
+                attempt: 1,
+            };
             let done = ask(exam)?;
             let answered = begun.elapsed();
             let Event::ExamDone { exam, .. } = &done else { bail!("not examined: {done:?}") };

@@ -11,7 +11,7 @@ use glaucoma_common::grading::{Grade, grade};
 use glaucoma_common::manifest::{Manifest, QualityLimits};
 use glaucoma_common::photo::{Limits, Photo, PhotoError, decode, sha256_hex};
 use glaucoma_common::preprocess::{
-    FieldOfView, Placement, PreprocessError, find_field_of_view, prepare, to_input,
+    FieldOfView, Placement, PreprocessError, find_field_of_view, prepare_within, to_input,
 };
 use glaucoma_common::quality::{Reason, judge, measure};
 use glaucoma_common::reading::{Reading, read};
@@ -80,6 +80,15 @@ pub struct Grading {
     pub vcdr_interval: Option<VcdrInterval>,
     /// Masks, positions and laterality.
     pub reading: Box<Reading>,
+}
+
+impl Grading {
+    /// The ratio's interval for a screen or a record, which have no room to say that only synthetic pictures were
+    /// measured for it: there where real eyes were.
+    #[must_use]
+    pub fn interval_of_real_eyes(&self) -> Option<VcdrInterval> {
+        self.vcdr_interval.filter(|interval| interval.real_eyes > 0)
+    }
 }
 
 /// Where the true cup-to-disc ratio lies, as far as the model's errors have been measured.
@@ -239,7 +248,8 @@ fn look(photo: &Photo, manifest: &Manifest, timing: &mut Timing) -> (Option<Fiel
     });
     let next = assessed.and_then(|reasons| {
         if reasons.is_empty() {
-            let input = timed(&mut timing.preprocess, || network_input(photo, manifest))?;
+            let input =
+                timed(&mut timing.preprocess, || network_input(photo, field_of_view, manifest))?;
             Ok(Next::Network(input))
         } else {
             Ok(Next::Nothing(Outcome::Ungradable { reasons, reading: None }))
@@ -264,8 +274,12 @@ fn assess(
 }
 
 /// Crops, resizes and scales a photograph of good quality.
-fn network_input(photo: &Photo, manifest: &Manifest) -> Result<NetworkInput, PreprocessError> {
-    let prepared = prepare(&photo.pixels, &manifest.input)?;
+fn network_input(
+    photo: &Photo,
+    field: Option<FieldOfView>,
+    manifest: &Manifest,
+) -> Result<NetworkInput, PreprocessError> {
+    let prepared = prepare_within(&photo.pixels, field, &manifest.input)?;
     let values = to_input(&prepared.pixels, manifest.input.scale);
     Ok(NetworkInput { values, placement: prepared.placement })
 }

@@ -87,6 +87,91 @@ fn photographs_come_from_a_card_and_results_go_to_two_servers() {
     done(&camp.journal(&["verify"], ""));
 }
 
+/// The power goes after the first eye; the next start offers to go on, and the eye's result is there again.
+#[test]
+fn an_interrupted_visit_is_gone_on_with_or_closed() {
+    let camp = Camp::founded();
+    let interrupted = |id: &str| {
+        format!(
+            "{}button ok\nscan {id}\nbutton ok\nphotograph {}\n\
+             button down\nbutton ok            # it is the left eye\n",
+            unlocking(),
+            retina().display()
+        )
+    };
+    // The script ends as a power cut does: nothing is decided.
+    done(&camp.day(&interrupted("RW-7")));
+    done(&camp.day(&interrupted("RW-8")));
+    let counts = |camp: &Camp| {
+        let summary = done(&camp.journal(&["summary"], ""));
+        let summary: Value = serde_json::from_str(&summary).unwrap();
+        ["visits", "examined", "open", "closed"].map(|key| summary[key].as_u64().unwrap())
+    };
+    assert_eq!(counts(&camp), [2, 0, 2, 0]);
+    let mirrored = image::imageops::flip_horizontal(&image::open(retina()).unwrap());
+    mirrored.save(camp.path("right.png")).unwrap();
+    // The latest is the first of the list.
+    let script = format!(
+        "{}button down\n\
+         button ok            # without a decision\n\
+         button down\nbutton ok            # RW-8\n\
+         button up\nbutton ok            # close without a decision\n\
+         button down\nbutton ok            # RW-7\n\
+         button ok            # go on: the left eye's result\n\
+         button ok            # next\n\
+         photograph right.png\n\
+         button ok            # decision\n\
+         button ok            # done\n",
+        unlocking()
+    );
+    done(&camp.day(&script));
+    assert_eq!(counts(&camp), [2, 1, 0, 1]);
+    let verified = done(&camp.journal(&["verify", "--operator", "Asha"], PIN));
+    assert!(verified.contains("3 photographs (opened): nothing is wrong"), "{verified}");
+}
+
+/// A card with old photographs: all of them are left out at once, and the one that is taken then is offered.
+#[test]
+fn a_card_with_old_photographs_is_passed_over_at_once() {
+    const OLD: usize = 30;
+    let camp = Camp::founded_with("folders = [\"{}card\"]\n");
+    std::fs::create_dir_all(camp.path("card/DCIM")).unwrap();
+    let old = image::open(retina()).unwrap().thumbnail(300, 300).to_rgb8();
+    for number in 0..OLD {
+        let mut picture = old.clone();
+        picture.put_pixel(number as u32, 0, image::Rgb([255; 3]));
+        picture.save(camp.path(&format!("card/DCIM/{number:03}.png"))).unwrap();
+    }
+    let script = format!(
+        "{}{}button down\n\
+         button ok            # leave out all\n\
+         button down\nbutton ok            # yes\n\
+         button ok            # done\n\
+         button ok            # new person\nscan RW-7\nbutton ok\n\
+         incoming\n\
+         button down\nbutton ok            # it is the left eye\n",
+        unlocking(),
+        "incoming\n".repeat(8)
+    );
+    let child = camp.start_day(&script);
+    // The new one comes once the old ones were passed over; its camera believes it is 1980.
+    let taken = || std::fs::read_to_string(camp.path("inbox/taken.txt")).unwrap_or_default();
+    let begun = std::time::Instant::now();
+    while taken().lines().count() < OLD && begun.elapsed().as_secs() < 100 {
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+    std::fs::copy(retina(), camp.path("new")).unwrap();
+    let long_ago = std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(315_532_800);
+    std::fs::File::open(camp.path("new")).unwrap().set_modified(long_ago).unwrap();
+    std::fs::rename(camp.path("new"), camp.path("card/DCIM/000-new.jpg")).unwrap();
+    done(&child.wait_with_output().unwrap());
+    assert_eq!(taken().lines().count(), OLD + 1);
+    let summary: Value = serde_json::from_str(&done(&camp.journal(&["summary"], ""))).unwrap();
+    assert_eq!(summary["photographs"], 1);
+    assert_eq!(std::fs::read_dir(camp.path("card/DCIM")).unwrap().count(), OLD + 1, "the card");
+    done(&camp.journal(&["verify"], ""));
+}
+
 #[cfg(unix)]
 #[test]
 fn a_raspberry_pis_camera_is_released_from_the_screen() {

@@ -9,7 +9,7 @@ mod support;
 
 use std::path::{Path, PathBuf};
 
-use edge_infer::exam::{ExamResult, Grading, Outcome, Refusal, RiskBand, Timing};
+use edge_infer::exam::{ExamResult, Grading, Outcome, Refusal, RiskBand, Timing, VcdrInterval};
 use edge_infer::screen::{ResultView, draw_result};
 use embedded_graphics::prelude::Size;
 use glaucoma_common::mask::Mask;
@@ -130,6 +130,21 @@ fn small_large_and_upright_screens() {
     check("suspected-480x320.png", &graded(0.64, 0.87), (480, 320));
     check("suspected-1280x720.png", &graded(0.64, 0.87), (1280, 720));
     check("suspected-480x800.png", &graded(0.64, 0.87), (480, 800));
+}
+
+/// A ratio whose error was measured on real eyes has its interval; one known from synthetic pictures alone has none.
+#[test]
+fn the_ratio_has_the_interval_of_real_eyes() {
+    let with_interval = |real_eyes| {
+        let mut exam = graded(0.64, 0.87);
+        let Outcome::Graded(grading) = &mut exam.outcome else { panic!() };
+        grading.vcdr_interval =
+            Some(VcdrInterval { low: 0.41, high: 0.62, share: 0.95, real_eyes });
+        exam
+    };
+    check("interval-800x480.png", &with_interval(400), (800, 480));
+    check("interval-480x320.png", &with_interval(400), (480, 320));
+    check("suspected-800x480.png", &with_interval(0), (800, 480));
 }
 
 #[test]

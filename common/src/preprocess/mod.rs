@@ -93,8 +93,19 @@ const MAX_REACH: f64 = 4.0;
 /// # Errors
 /// When the photograph has no pixels or the contract's side is 0.
 pub fn prepare(photo: &RgbImage, input: &InputContract) -> Result<Prepared, PreprocessError> {
+    prepare_within(photo, find_field_of_view(photo), input)
+}
+
+/// As [`prepare`], for a photograph whose field of view has been looked for.
+///
+/// # Errors
+/// As [`prepare`].
+pub fn prepare_within(
+    photo: &RgbImage,
+    field_of_view: Option<FieldOfView>,
+    input: &InputContract,
+) -> Result<Prepared, PreprocessError> {
     let (width, height) = (f64::from(photo.width()), f64::from(photo.height()));
-    let field_of_view = find_field_of_view(photo);
     let placement = match (input.framing, &field_of_view) {
         (Framing::WholeImage, _) => {
             Placement { origin_x: 0.0, origin_y: 0.0, width, height, side: input.side }

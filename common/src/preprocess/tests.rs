@@ -107,6 +107,17 @@ fn the_whole_image_fills_the_square() {
 }
 
 #[test]
+fn a_field_of_view_that_was_looked_for_is_taken_as_found() {
+    let photo = circle(300, 200, (150.0, 100.0), 80.0);
+    let input = contract(Framing::FieldOfView);
+    let found = find_field_of_view(&photo);
+    assert!(found.is_some());
+    assert_eq!(prepare_within(&photo, found, &input), prepare(&photo, &input));
+    let unfound = prepare_within(&photo, None, &input).unwrap();
+    assert_eq!(unfound.placement, placement((0.0, -50.0, 300.0, 250.0), 64));
+}
+
+#[test]
 fn without_a_circle_the_square_goes_around_the_photograph() {
     let black = RgbImage::new(300, 200);
     let prepared = prepare(&black, &contract(Framing::FieldOfView)).unwrap();

@@ -146,7 +146,7 @@ where
     D: DrawTarget<Color = Rgb888>,
 {
     let place = Placement::new(picture, view, area);
-    let mut canvas: Vec<Rgb888> = area.points().map(|at| sample(picture, place, at)).collect();
+    let mut canvas = sampled(picture, place, area);
     if outlines {
         let mut pen = Pen { canvas: &mut canvas, area, width };
         let on_screen =
@@ -164,36 +164,96 @@ where
     target.fill_contiguous(&area, canvas)
 }
 
-/// The picture's colour under a pixel of the screen, between its four neighbours; averaged where the picture
-/// is finer than the screen; black outside.
-fn sample(picture: &EyePicture, place: Placement, at: Point) -> Rgb888 {
-    let (x, y) = place.to_picture(at);
-    let (width, height) = picture.pixels.dimensions();
-    if x < 0.0 || y < 0.0 || x >= width as f32 || y >= height as f32 {
-        return Rgb888::BLACK;
-    }
-    let reach = (1.0 / place.scale).max(1.0);
-    let steps = (reach.ceil() as i32).min(4);
-    let mut sum = [0.0f32; 3];
-    for i in 0..steps * steps {
-        let offset = |step: i32| ((step as f32 + 0.5) / steps as f32 - 0.5) * reach;
-        let color = between(&picture.pixels, x + offset(i % steps), y + offset(i / steps));
-        (0..3).for_each(|channel| sum[channel] += color[channel]);
-    }
-    let [r, g, b] = sum.map(|sum| (sum / (steps * steps) as f32).round() as u8);
-    Rgb888::new(r, g, b)
+/// The weights of a line add up to this. Two of them and a level of colour stay within 32 bits.
+const WHOLE: u32 = 1 << 12;
+
+/// Which pixels of a line of the picture a pixel of the screen shows, and how much of each.
+struct Taps {
+    first: usize,
+    weights: Vec<u32>,
 }
 
-fn between(pixels: &RgbImage, x: f32, y: f32) -> [f32; 3] {
-    let ((x, across), (y, down)) = (split(x - 0.5), split(y - 0.5));
-    let (right, bottom) = (pixels.width() as i32 - 1, pixels.height() as i32 - 1);
-    let columns = [x, x + 1].map(|x| x.clamp(0, right) as u32);
-    let rows = [y, y + 1].map(|y| y.clamp(0, bottom) as u32);
-    let [top, below] = rows.map(|y| columns.map(|x| pixels.get_pixel(x, y).0.map(f32::from)));
-    std::array::from_fn(|channel| {
-        let mix = |[a, b]: [[f32; 3]; 2]| a[channel] * (1.0 - across) + b[channel] * across;
-        mix(top) * (1.0 - down) + mix(below) * down
-    })
+impl Taps {
+    /// Those under `at`, along a line of `length` pixels: between two neighbours, averaged over what a screen pixel
+    /// covers where the picture is finer; `None` outside.
+    fn new(at: f32, length: u32, scale: f32) -> Option<Self> {
+        if at < 0.0 || at >= length as f32 {
+            return None;
+        }
+        let reach = (1.0 / scale).max(1.0);
+        let steps = (reach.ceil() as i32).min(4);
+        let last = length as i32 - 1;
+        let places = (0..steps)
+            .map(|step| split(at + ((step as f32 + 0.5) / steps as f32 - 0.5) * reach - 0.5));
+        let places: Vec<(i32, f32)> = places.collect();
+        let first = places.first().map_or(0, |place| place.0).clamp(0, last);
+        let end = places.last().map_or(0, |place| place.0 + 1).clamp(0, last);
+        let mut shares = vec![0.0f32; (end - first + 1) as usize];
+        for (whole, rest) in places {
+            for (pixel, share) in [(whole, 1.0 - rest), (whole + 1, rest)] {
+                shares[(pixel.clamp(0, last) - first) as usize] += share / steps as f32;
+            }
+        }
+        // Each is the step of their rounded sum: nothing is lost.
+        let (mut sum, mut before) = (0.0, 0);
+        let weights = shares.into_iter().map(|share| {
+            sum += share;
+            let now = ((sum * WHOLE as f32).round() as u32).min(WHOLE);
+            let weight = now - before;
+            before = now;
+            weight
+        });
+        let mut weights: Vec<u32> = weights.collect();
+        if let Some(last) = weights.last_mut() {
+            *last += WHOLE - before;
+        }
+        Some(Self { first: first as usize, weights })
+    }
+}
+
+/// The picture as it lies in the area, black beside it: first the lines that a line of the screen shows are added
+/// up, then their pixels.
+fn sampled(picture: &EyePicture, place: Placement, area: Rectangle) -> Vec<Rgb888> {
+    let (width, height) = picture.pixels.dimensions();
+    let corner = area.top_left;
+    let columns: Vec<Option<Taps>> = (0..area.size.width as i32)
+        .map(|x| Taps::new(place.to_picture(corner + Point::new(x, 0)).0, width, place.scale))
+        .collect();
+    let stride = 3 * width as usize;
+    let inside = || columns.iter().flatten();
+    let begin = 3 * inside().map(|taps| taps.first).min().unwrap_or(0);
+    let end = 3 * inside().map(|taps| taps.first + taps.weights.len()).max().unwrap_or(0);
+    let mut line = vec![0u32; end.saturating_sub(begin)];
+    let mut canvas = Vec::with_capacity(columns.len() * area.size.height as usize);
+    for y in 0..area.size.height as i32 {
+        let down = place.to_picture(corner + Point::new(0, y)).1;
+        let Some(rows) = Taps::new(down, height, place.scale) else {
+            canvas.extend(columns.iter().map(|_| Rgb888::BLACK));
+            continue;
+        };
+        line.fill(0);
+        for (row, &weight) in (rows.first..).zip(&rows.weights) {
+            let pixels = &picture.pixels.as_raw()[row * stride..][begin..end];
+            for (sum, &level) in line.iter_mut().zip(pixels) {
+                *sum += weight * u32::from(level);
+            }
+        }
+        canvas.extend(columns.iter().map(|taps| match taps {
+            None => Rgb888::BLACK,
+            Some(taps) => mixed(&line[3 * taps.first - begin..], &taps.weights),
+        }));
+    }
+    canvas
+}
+
+/// Pixels of an added-up line, by their weights.
+fn mixed(line: &[u32], weights: &[u32]) -> Rgb888 {
+    let mut sum = [WHOLE * WHOLE / 2; 3];
+    for (pixel, weight) in line.chunks_exact(3).zip(weights) {
+        (0..3).for_each(|channel| sum[channel] += weight * pixel[channel]);
+    }
+    let [r, g, b] = sum.map(|sum| (sum / (WHOLE * WHOLE)) as u8);
+    Rgb888::new(r, g, b)
 }
 
 /// The whole number below `x` and what is left. `f32::floor` is a call on processors from before 2008, for which

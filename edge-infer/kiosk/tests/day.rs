@@ -20,33 +20,12 @@ use glaucoma_kiosk::stage::Stage;
 use glaucoma_kiosk::theme::Theme;
 use glaucoma_kiosk::words::{Key, Language};
 use glaucoma_records::decide::EyeState;
+use glaucoma_records::journal::StorageFault;
 use glaucoma_records::visit::{Decision, EyeExam, Finding, Uid};
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 use support::world::FakeWorld;
-
-/// Presses the button that does this, as a finger would; fails where the page has none.
-fn press(kiosk: &mut Kiosk, action: Action) -> Vec<Command> {
-    let page = kiosk.page();
-    let button = page.buttons().find(|button| button.action == action);
-    let at = button.unwrap_or_else(|| panic!("no {action:?} on {:?}", kiosk.screen)).area.center();
-    kiosk.handle(Event::Touch(at))
-}
-
-/// A kiosk on which a visit has just begun.
-fn begun() -> Kiosk {
-    let mut kiosk = support::kiosk(Panel::PI_7_INCH, Language::En, Theme::Daylight);
-    kiosk.visit = Some(support::visit(vec![]));
-    kiosk.screen = Screen::Photograph { eye: Right };
-    kiosk
-}
-
-fn photograph(kiosk: &mut Kiosk, exam: EyeExam) {
-    let commands = kiosk.handle(support::arrival(0, None));
-    assert!(matches!(commands[..], [Command::BeginExam { .. }]), "{commands:?}");
-    let picture = support::picture(exam.eye);
-    kiosk.handle(Event::ExamDone { exam: Box::new(exam), picture });
-}
+use support::{begun, photograph, press};
 
 #[test]
 fn the_third_retake_is_ungradable_and_refers() {
@@ -89,6 +68,11 @@ fn the_alarm_of_a_wrong_eye_stays_until_it_is_answered() {
     assert!(kiosk.visit.as_ref().unwrap().visit.exams.is_empty());
     let commands = press(&mut kiosk, Action::ItIs(Left));
     assert!(matches!(commands[..], [Command::EyeConfirmed { said: Right, holds: Left, .. }]));
+    // Nothing is shown as done before it is recorded.
+    assert!(kiosk.visit.as_ref().unwrap().visit.exams.is_empty());
+    let exam = support::exam(Left, support::graded(0.1));
+    let exam = Box::new(EyeExam { eye_confirmed: true, ..exam });
+    kiosk.handle(Event::ExamDone { exam, picture: support::picture(Left) });
     assert_eq!(kiosk.visit.as_ref().unwrap().visit.exams[0].eye, Left);
     assert_eq!(kiosk.screen, Screen::Result { eye: Left });
     // The picture that came in between waits to be given an eye.
@@ -104,7 +88,10 @@ fn a_photograph_whose_file_names_the_other_eye_is_not_taken_for_this_one() {
     let mut kiosk = begun();
     assert!(kiosk.handle(support::arrival(1, Some(Left))).is_empty());
     assert_eq!(kiosk.unasked, [support::arrived(1, Some(Left))]);
-    assert_eq!(press(&mut kiosk, Action::LeaveOutUnasked), [Command::LeaveOut { photograph: 1 }]);
+    assert_eq!(
+        press(&mut kiosk, Action::LeaveOutUnasked),
+        [Command::LeaveOut { photographs: vec![1] }]
+    );
 }
 
 #[test]
@@ -175,6 +162,18 @@ fn a_visit_that_could_not_be_opened_may_be_tried_again() {
     assert!(matches!(press(&mut kiosk, Action::BeginVisit)[..], [Command::RegisterPerson { .. }]));
     kiosk.handle(Event::VisitNotBegun);
     assert!(matches!(press(&mut kiosk, Action::BeginVisit)[..], [Command::RegisterPerson { .. }]));
+}
+
+#[test]
+fn a_result_tells_of_a_name_in_the_picture() {
+    let told = |burned_in| {
+        let mut kiosk = begun();
+        let exam = EyeExam { burned_in, ..support::exam(Right, support::graded(0.9)) };
+        photograph(&mut kiosk, exam);
+        let text = Language::En.text(Key::BurnedIn);
+        kiosk.page().labels().any(|label| label.text == text)
+    };
+    assert_eq!([Some(true), Some(false), None].map(told), [true, false, false]);
 }
 
 #[test]
@@ -252,6 +251,17 @@ fn any_event() -> impl Strategy<Value = Event> {
         }),
         1 => Just(Event::ExamFailed),
         1 => Just(Event::LiveView(Arc::new(support::picture(Right)))),
+        1 => Just(Event::LeftOut),
+        1 => Just(Event::NotKept(StorageFault::Full)),
+        1 => (0..9u32, seen())
+            .prop_map(|(photograph, eye)| Event::ExamNotKept(support::arrived(photograph, eye))),
+        2 => (0..4usize).prop_map(|count| Event::Undecided(support::undecided(count))),
+        2 => (0..4usize).prop_map(|number| {
+            let visit = Box::new(support::undecided(number + 1).remove(number));
+            Event::VisitResumed { visit, pictures: [None, Some(support::picture(Left))] }
+        }),
+        1 => Just(Event::VisitClosed(Uid("2.25.700".into()))),
+        1 => Just(Event::VisitNotBegun),
         2 => Just(Event::Saved(Uid("2.25.7".into()))),
         1 => Just(Event::SaveFailed(Uid("2.25.7".into()))),
         1 => Just(Event::PrintDone),
@@ -276,6 +286,11 @@ fn low_risk_words_are_true(kiosk: &Kiosk) -> Result<(), TestCaseError> {
         prop_assert!(visit.visit.exams.iter().any(clear));
     }
     if said(Key::NotSuspected) {
+        if let Screen::UndecidedVisit { uid, .. } = &kiosk.screen {
+            let visit = kiosk.undecided.iter().find(|visit| visit.uid == *uid).unwrap();
+            prop_assert!(visit.exams.iter().any(clear));
+            return Ok(());
+        }
         let visit = kiosk.visit.as_ref().unwrap();
         match kiosk.screen {
             Screen::Result { eye } => prop_assert!(visit.last(eye).is_some_and(clear)),

@@ -40,6 +40,9 @@ const KEPT: &[(&str, Panel, Language, Theme)] = &[
     ("start", PI, En, Daylight),
     ("pin", PI, En, Daylight),
     ("home", PI, En, Daylight),
+    ("home-undecided", PI, En, Daylight),
+    ("undecided", PI, En, Daylight),
+    ("undecided-visit", PI, En, Daylight),
     ("register", PI, En, Daylight),
     ("keyboard-name-0", PI, En, Daylight),
     ("photograph", PI, En, Daylight),
@@ -48,10 +51,14 @@ const KEPT: &[(&str, Panel, Language, Theme)] = &[
     ("photograph-live", UPRIGHT, Ar, Dark),
     ("photograph-offline", PI, En, Daylight),
     ("photograph-unasked", PI, En, Daylight),
+    ("photograph-many", PI, En, Daylight),
+    ("leave-out", PI, En, Daylight),
+    ("photograph-not-kept", PI, En, Daylight),
     ("result-suspected", PI, En, Daylight),
     ("result-not-suspected", PI, En, Daylight),
     ("result-retake", PI, En, Daylight),
     ("result-ungradable", PI, En, Daylight),
+    ("result-burned-in", PI, En, Daylight),
     ("closer", PI, En, Daylight),
     ("wrong-eye", PI, En, Daylight),
     ("decision-refer", PI, En, Daylight),
@@ -75,7 +82,7 @@ const KEPT: &[(&str, Panel, Language, Theme)] = &[
 ];
 
 fn scene(name: &str, panel: Panel, language: Language, theme: Theme) -> Kiosk {
-    let mut scenes = support::scenes(panel, language, theme);
+    let mut scenes = support::scenes::scenes(panel, language, theme);
     let index = scenes.iter().position(|(scene, _)| scene == name).unwrap();
     scenes.swap_remove(index).1
 }
@@ -170,7 +177,7 @@ impl Presenter for Film {
 }
 
 /// Those of the day's pictures, by number from 0, that stand in the film strip.
-const STRIP: [usize; 16] = [2, 10, 15, 17, 19, 24, 32, 35, 38, 42, 48, 51, 54, 62, 76, 78];
+const STRIP: [usize; 16] = [2, 10, 15, 17, 19, 24, 32, 35, 38, 42, 48, 51, 54, 62, 77, 79];
 
 /// Pictures beside and above each other, four a row, each shrunk to three eighths.
 fn strip(film: &[&Frame]) -> Frame {

@@ -40,7 +40,7 @@ use crate::disk::{Disk, SystemDisk};
 use crate::seal::{Cost, DeviceSecret, Keys};
 
 pub use deliveries::{Delivery, DeliveryKind, LEASE_S};
-pub use error::JournalError;
+pub use error::{JournalError, StorageFault};
 pub use health::{State, Undelivered, state};
 pub use operators::MIN_PIN;
 pub use read::{Period, Reader, Recorded, Summary};
@@ -153,7 +153,7 @@ struct Writer {
     disk: Box<dyn Disk>,
     clock: Arc<dyn Clock>,
     cost: Cost,
-    secret: DeviceSecret,
+    secret: Arc<DeviceSecret>,
     session: Option<Session>,
     /// Held until the connection, above, is closed.
     _lock: Lock,
@@ -178,7 +178,7 @@ impl Writer {
         } else {
             DeviceSecret::create(&device_secret, disk.as_ref())?
         };
-        let session = None;
+        let (secret, session) = (Arc::new(secret), None);
         let mut writer =
             Self { connection, folder, disk, clock, cost, secret, session, _lock: lock };
         writer.collect_orphans()?;

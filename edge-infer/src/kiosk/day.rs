@@ -16,7 +16,7 @@ use glaucoma_exchange::intake::{Incoming, IntakeError};
 use glaucoma_kiosk::display::Presenter;
 use glaucoma_kiosk::event_loop::{Channels, LoopError, Message, live, replay};
 use glaucoma_kiosk::input::script::Step;
-use glaucoma_kiosk::model::{Arrival, Event};
+use glaucoma_kiosk::model::Event;
 use glaucoma_kiosk::stage::Stage;
 use glaucoma_records::journal::Journal;
 
@@ -26,7 +26,7 @@ use super::intakes::Intakes;
 use super::live_view::{ToScreen, Wanted};
 use super::local_time;
 use super::outbox::{Outbox, OutboxError};
-use super::photographs::{Photograph, Photographs};
+use super::photographs::{Photograph, Photographs, Put};
 use crate::bundle::Bundle;
 use crate::service::{Member, Pulse, Watchdog, notify};
 
@@ -104,7 +104,7 @@ pub fn run<P: Presenter>(
         let counts = sender.clone();
         let sending = pulse.member("outbox", SENDING);
         scope.spawn(move || outbox.run(&wake, &counts, &|| sending.tick()));
-        camera(scope, incoming, &photographs, sender.clone());
+        camera(scope, incoming, journal, &photographs, sender.clone());
         let left_over = ends.intakes.left_over();
         scope.spawn(move || {
             if let Err(error) = left_over() {
@@ -137,20 +137,30 @@ impl Drop for Ends<'_> {
     }
 }
 
-/// Takes photographs from the intakes, as many as there is room for, and tells the kiosk.
+/// Takes photographs from the intakes, as many as there is room for, and tells the kiosk; those that are left out
+/// are written down as that.
 fn camera<'scope>(
     scope: &'scope Scope<'scope, '_>,
     incoming: Receiver<Incoming>,
+    journal: &'scope Journal,
     photographs: &'scope Photographs,
     messages: Sender<Message>,
 ) {
     scope.spawn(move || {
         for photograph in incoming {
-            let eye = photograph.hints.laterality;
-            let person = photograph.hints.person_id.clone();
-            let Some(number) = photographs.put(Photograph::from(photograph)) else { return };
-            let arrival = Event::PhotographTaken(Arrival { photograph: number, eye, person });
-            if messages.send(Message::Event(arrival)).is_err() {
+            let event = match photographs.put(Photograph::from(photograph)) {
+                Put::Waits(arrival) => Event::PhotographTaken(arrival),
+                Put::Stood(stood) => match stood.leave_out(journal) {
+                    Ok(()) => Event::LeftOut,
+                    Err(kept) => {
+                        let (photograph, error) = *kept;
+                        tracing::error!("{error}");
+                        Event::PhotographTaken(photographs.put_back(photograph))
+                    }
+                },
+                Put::Closed => return,
+            };
+            if messages.send(Message::Event(event)).is_err() {
                 return;
             }
         }

@@ -2,6 +2,7 @@
 //! before the journal has it.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::Duration;
@@ -11,14 +12,15 @@ use glaucoma_common::reading::Laterality;
 use glaucoma_exchange::intake::Hints;
 use glaucoma_kiosk::display::{DisplayError, write_png};
 use glaucoma_kiosk::event_loop::{Message, Request};
-use glaucoma_kiosk::model::{Arrival, Check, Command, Event, Status};
+use glaucoma_kiosk::model::{Check, Command, Event, Status};
+use glaucoma_kiosk::picture::EyePicture;
 use glaucoma_kiosk::screens::slip;
 use glaucoma_kiosk::text::Typesetter;
 use glaucoma_kiosk::words::Language;
 use glaucoma_records::clock::{Clock, SystemClock};
 use glaucoma_records::export::Identity;
 use glaucoma_records::ids::{Ids, RandomError, RandomIds};
-use glaucoma_records::journal::{Journal, JournalError};
+use glaucoma_records::journal::{Journal, JournalError, Recorded};
 use glaucoma_records::visit::{EyeExam, Finding, ModelName, Person, Uid, Visit};
 
 use super::config::{Config, Export};
@@ -26,12 +28,12 @@ use super::finding::{finding, picture, reading};
 use super::live_view::Wanted;
 use super::local_time;
 use super::outbox::delivered;
-use super::photographs::{Photograph, Photographs};
+use super::photographs::{Photograph, Photographs, Put};
 use crate::board::{Power, Storage};
 use crate::bundle::Bundle;
 use crate::exam::examine;
 use crate::reports::stick::{self, StickError};
-use crate::reports::{self, ReportsError, What};
+use crate::reports::{self, ReportsError, What, page};
 use crate::service::status::ClockStatus;
 
 /// The device.
@@ -47,8 +49,15 @@ pub struct Device<'a> {
     setter: Typesetter,
     /// The open visit.
     visit: Option<Visit>,
-    /// An exam whose eye is in doubt, with its photograph: recorded when the operator has said.
-    in_doubt: Option<(EyeExam, Photograph)>,
+    /// An exam whose eye is in doubt: recorded when the operator has said.
+    in_doubt: Option<Examined>,
+}
+
+/// A photograph and what came of it, not recorded yet.
+struct Examined {
+    exam: EyeExam,
+    picture: EyePicture,
+    photograph: Photograph,
 }
 
 /// How the device reaches its other threads.
@@ -79,6 +88,13 @@ enum Failed {
 }
 
 type Answer = Result<Vec<Event>, Failed>;
+
+impl Examined {
+    /// What the kiosk hears of it.
+    fn done(&self) -> Event {
+        Event::ExamDone { exam: Box::new(self.exam.clone()), picture: self.picture.clone() }
+    }
+}
 
 impl<'a> Device<'a> {
     /// A device that works with `bundle` and `journal` as `config` says, and examines what comes into
@@ -135,10 +151,14 @@ impl<'a> Device<'a> {
         }
         let today = self.journal.reader()?.visits_in(local_time::today())?;
         let today = today.into_iter().map(|recorded| recorded.visit).collect();
+        let undecided = self.journal.reader()?.open_visits()?;
+        let undecided = undecided.into_iter().map(|recorded| recorded.visit).collect();
         let waiting = delivered(self.journal)?;
         // What could not be read by anybody before may be due.
         self.wake_outbox();
-        Ok(vec![Event::Unlocked, Event::Status(self.status()), Event::DaySoFar(today), waiting])
+        let status = Event::Status(self.status());
+        let (today, undecided) = (Event::DaySoFar(today), Event::Undecided(undecided));
+        Ok(vec![Event::Unlocked, status, today, undecided, waiting])
     }
 
     /// The bundle answered its self-test and the journal was opened for writing, else there were no device. A
@@ -173,6 +193,32 @@ impl<'a> Device<'a> {
         Ok(vec![event])
     }
 
+    /// Goes on with an interrupted visit. What was found is what was recorded; its photographs are looked at again
+    /// only for their pictures.
+    fn resume(&mut self, uid: &Uid) -> Answer {
+        let reader = self.journal.reader()?;
+        let Recorded { visit, closed_at, .. } = reader.visit(uid)?;
+        if visit.decision.is_some() {
+            return Err(JournalError::Decided(uid.clone()).into());
+        }
+        if closed_at.is_some() {
+            return Err(JournalError::Closed(uid.clone()).into());
+        }
+        let pictures = [Laterality::Right, Laterality::Left].map(|eye| {
+            let exam = visit.exams.iter().rfind(|exam| exam.eye == eye)?;
+            let photograph = reader.photograph(&exam.uid);
+            let bytes = photograph.inspect_err(|error| tracing::warn!("{error}")).ok()?;
+            page::picture(exam, &bytes, Some(self.bundle))
+        });
+        self.visit = Some(visit.clone());
+        Ok(vec![Event::VisitResumed { visit: Box::new(visit), pictures }])
+    }
+
+    fn close(&mut self, uid: Uid) -> Answer {
+        self.journal.close_visit(&uid)?;
+        Ok(vec![Event::VisitClosed(uid)])
+    }
+
     /// Examines a photograph; what came of it is in the journal before it is shown.
     fn examine(&mut self, photograph: u32, eye: Laterality, attempt: u32) -> Answer {
         let Some(photograph) = self.photographs.take(photograph) else {
@@ -198,13 +244,13 @@ impl<'a> Device<'a> {
             finding,
             model: self.model(),
         };
-        let event = Event::ExamDone { exam: Box::new(exam.clone()), picture };
-        if exam.wrong_eye_alarm() {
-            self.in_doubt = Some((exam, photograph));
-        } else {
-            self.record(exam, photograph)?;
+        let examined = Examined { exam, picture, photograph };
+        if !examined.exam.wrong_eye_alarm() {
+            return self.record(examined);
         }
-        Ok(vec![event])
+        let asked = examined.done();
+        self.in_doubt = Some(examined);
+        Ok(vec![asked])
     }
 
     fn model(&self) -> ModelName {
@@ -216,20 +262,30 @@ impl<'a> Device<'a> {
         }
     }
 
-    /// What the journal could not take stays in the inbox and is handed out again at the next start.
-    fn record(&self, exam: EyeExam, mut photograph: Photograph) -> Result<(), Failed> {
+    /// What the storage could not take waits again, to be examined once more; the inbox keeps it besides.
+    fn record(&self, examined: Examined) -> Answer {
         let visit = self.visit.as_ref().ok_or(Failed::NoVisit)?;
-        let bytes = std::mem::take(&mut photograph.bytes);
-        self.journal.record_exam(&visit.uid, &exam, bytes)?;
-        settle(photograph);
-        Ok(())
+        let bytes = Arc::clone(&examined.photograph.bytes);
+        match self.journal.record_exam(&visit.uid, &examined.exam, bytes) {
+            Ok(()) => {
+                let done = examined.done();
+                settle(examined.photograph);
+                Ok(vec![done])
+            }
+            Err(error) => {
+                let Some(fault) = error.storage() else { return Err(error.into()) };
+                tracing::error!("{error}");
+                let waits = self.photographs.put_back(examined.photograph);
+                Ok(vec![Event::NotKept(fault), Event::ExamNotKept(waits)])
+            }
+        }
     }
 
     fn confirm(&mut self, holds: Laterality) -> Answer {
-        if let Some((exam, photograph)) = self.in_doubt.take() {
-            self.record(EyeExam { eye: holds, eye_confirmed: true, ..exam }, photograph)?;
-        }
-        Ok(Vec::new())
+        let Some(mut examined) = self.in_doubt.take() else { return Ok(vec![Event::ExamFailed]) };
+        examined.exam.eye = holds;
+        examined.exam.eye_confirmed = true;
+        self.record(examined)
     }
 
     /// What the operator said of the eyes, and the decision; without one the visit stays open.
@@ -284,6 +340,20 @@ impl<'a> Device<'a> {
         if released { Vec::new() } else { vec![Event::CameraOffline] }
     }
 
+    /// What the journal could not note waits again.
+    fn leave_out(&self, photographs: &[u32]) -> Vec<Event> {
+        let found = photographs.iter().filter_map(|&number| self.photographs.take(number));
+        let left_out = found.map(|photograph| match photograph.leave_out(self.journal) {
+            Ok(()) => Event::LeftOut,
+            Err(kept) => {
+                let (photograph, error) = *kept;
+                tracing::error!("{error}");
+                Event::ExamNotKept(self.photographs.put_back(photograph))
+            }
+        });
+        left_out.collect()
+    }
+
     fn wake_outbox(&self) {
         // One that has ended is missed by the watchdog, not here.
         let _ = self.ways.outbox.send(());
@@ -297,6 +367,8 @@ impl<'a> Device<'a> {
             Command::RegisterPerson { person, site, operator } => {
                 self.begin(person, site, operator)
             }
+            Command::ResumeVisit(uid) => self.resume(&uid),
+            Command::CloseVisit(uid) => self.close(uid),
             Command::TakePhotograph { eye, person } => Ok(self.release(eye, person)),
             Command::LiveView(wanted) => {
                 self.ways.live_view.store(wanted, Ordering::Relaxed);
@@ -306,11 +378,10 @@ impl<'a> Device<'a> {
                 self.examine(photograph, eye, attempt)
             }
             Command::EyeConfirmed { holds, .. } => self.confirm(holds),
-            Command::LeaveOut { photograph } => {
-                if let Some(left_out) = self.photographs.take(photograph) {
-                    settle(left_out);
-                }
-                Ok(Vec::new())
+            Command::LeaveOut { photographs } => Ok(self.leave_out(&photographs)),
+            Command::LeaveOutAll { photographs } => {
+                self.photographs.leave_out(&self.config.intake.folders);
+                Ok(self.leave_out(&photographs))
             }
             Command::SaveVisit(visit) => self.save(&visit),
             Command::PrintSlip { visit, language } => self.print(&visit, language),
@@ -327,7 +398,11 @@ impl<'a> Device<'a> {
                 let failed = failure(&command);
                 self.command(command).unwrap_or_else(|error| {
                     tracing::error!("{error}");
-                    failed.into_iter().collect()
+                    let fault = match &error {
+                        Failed::Journal(error) => error.storage().map(Event::NotKept),
+                        _ => None,
+                    };
+                    fault.into_iter().chain(failed).collect()
                 })
             }
         }
@@ -336,12 +411,10 @@ impl<'a> Device<'a> {
     /// A script's camera delivers a file.
     fn photograph(&self, file: &Path, eye: Option<Laterality>) -> Vec<Event> {
         match std::fs::read(file) {
-            Ok(bytes) => {
-                let number = self.photographs.put(Photograph::loose(bytes));
-                let taken =
-                    |photograph| Event::PhotographTaken(Arrival { photograph, eye, person: None });
-                number.map(taken).into_iter().collect()
-            }
+            Ok(bytes) => match self.photographs.put(Photograph::loose(bytes, eye)) {
+                Put::Waits(arrival) => vec![Event::PhotographTaken(arrival)],
+                Put::Stood(_) | Put::Closed => Vec::new(),
+            },
             Err(error) => {
                 tracing::error!("a script's photograph cannot be read: {error}");
                 vec![Event::CameraOffline]
@@ -376,16 +449,18 @@ fn settle(photograph: Photograph) {
 fn failure(command: &Command) -> Option<Event> {
     match command {
         Command::UnlockPin { .. } => Some(Event::PinRefused { wait_s: 0 }),
-        Command::BeginExam { .. } => Some(Event::ExamFailed),
+        Command::BeginExam { .. } | Command::EyeConfirmed { .. } => Some(Event::ExamFailed),
         Command::SaveVisit(visit) => Some(Event::SaveFailed(visit.uid.clone())),
         Command::PrintSlip { .. } => Some(Event::PrintFailed),
-        Command::RegisterPerson { .. } => Some(Event::VisitNotBegun),
+        Command::RegisterPerson { .. } | Command::ResumeVisit(_) | Command::CloseVisit(_) => {
+            Some(Event::VisitNotBegun)
+        }
         Command::ExportUsb { .. } => Some(Event::ExportFailed),
         Command::MakeNumber
         | Command::TakePhotograph { .. }
         | Command::LiveView(_)
-        | Command::EyeConfirmed { .. }
         | Command::LeaveOut { .. }
+        | Command::LeaveOutAll { .. }
         | Command::Sync
         | Command::Lock => None,
     }

@@ -9,7 +9,7 @@ use glaucoma_kiosk::picture::EyePicture;
 use glaucoma_records::visit::Finding;
 use image::RgbImage;
 
-use crate::exam::{ExamResult, Grading, Outcome, Refusal};
+use crate::exam::{ExamResult, Outcome, Refusal};
 use crate::screen::outline::rounded;
 
 /// Pixels of the longer side of a picture that is kept to be shown and enlarged.
@@ -23,7 +23,7 @@ pub fn finding(exam: &ExamResult, threshold: Option<f64>) -> Option<Finding> {
             probability: grading.risk.probability,
             threshold: threshold.unwrap_or(grading.threshold),
             vcdr: grading.vcdr,
-            vcdr_interval: interval(grading),
+            vcdr_interval: grading.interval_of_real_eyes().map(|found| (found.low, found.high)),
         }),
         Outcome::Ungradable { reasons, .. } => Some(Finding::Retake { reasons: codes(reasons) }),
         Outcome::Refused(Refusal::NotFundus(reason)) => {
@@ -31,13 +31,6 @@ pub fn finding(exam: &ExamResult, threshold: Option<f64>) -> Option<Finding> {
         }
         Outcome::Refused(_) => None,
     }
-}
-
-/// The ratio's interval, where real eyes were measured for it: neither a screen nor a record has room to say
-/// that only synthetic pictures were.
-fn interval(grading: &Grading) -> Option<(f64, f64)> {
-    let interval = grading.vcdr_interval.filter(|interval| interval.real_eyes > 0)?;
-    Some((interval.low, interval.high))
 }
 
 fn codes(reasons: &[Reason]) -> Vec<String> {

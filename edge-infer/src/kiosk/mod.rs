@@ -10,6 +10,7 @@ pub mod local_time;
 pub mod operating_point;
 pub mod outbox;
 pub mod photographs;
+mod standing;
 
 pub use config::{Config, ConfigError};
 pub use device::Device;

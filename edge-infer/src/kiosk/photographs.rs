@@ -1,9 +1,16 @@
 //! Photographs that have come in and wait to be examined: numbered, and few at a time.
 
 use std::collections::HashMap;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::path::PathBuf;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-use glaucoma_exchange::intake::{Incoming, IntakeError};
+use glaucoma_common::photo::sha256_hex;
+use glaucoma_common::reading::Laterality;
+use glaucoma_exchange::intake::{Hints, Incoming, IntakeError};
+use glaucoma_kiosk::model::Arrival;
+use glaucoma_records::journal::{Journal, JournalError};
+
+use super::standing::Standing;
 
 /// How many may wait. Beyond that the card keeps them, and a sender is told to come back.
 const ROOM: usize = 8;
@@ -11,7 +18,11 @@ const ROOM: usize = 8;
 /// A photograph.
 pub struct Photograph {
     /// JPEG or PNG, as it came.
-    pub bytes: Vec<u8>,
+    pub bytes: Arc<Vec<u8>>,
+    /// Which eye its sender says it is.
+    pub eye: Option<Laterality>,
+    /// Whose, by the person's number, as its sender says.
+    pub person: Option<String>,
     /// Whether it names the person in its pixels, as far as its sender says.
     pub burned_in: Option<bool>,
     incoming: Option<Incoming>,
@@ -20,8 +31,28 @@ pub struct Photograph {
 impl Photograph {
     /// One that no inbox holds.
     #[must_use]
-    pub fn loose(bytes: Vec<u8>) -> Self {
-        Self { bytes, burned_in: None, incoming: None }
+    pub fn loose(bytes: Vec<u8>, eye: Option<Laterality>) -> Self {
+        Self { bytes: Arc::new(bytes), eye, person: None, burned_in: None, incoming: None }
+    }
+
+    /// Writes down in the journal that it was left out, and is done with it. What could not be written down comes
+    /// back.
+    ///
+    /// # Errors
+    /// The journal's.
+    pub fn leave_out(self, journal: &Journal) -> Result<(), Box<(Self, JournalError)>> {
+        if let Err(error) = journal.leave_out(&sha256_hex(&self.bytes)) {
+            return Err(Box::new((self, error)));
+        }
+        if let Err(error) = self.settle() {
+            tracing::warn!("{error}");
+        }
+        Ok(())
+    }
+
+    /// Whether it stood on a card when everything there was left out.
+    fn stood(&self, standing: &Standing) -> bool {
+        self.incoming.as_ref().is_some_and(|incoming| standing.holds(&incoming.origin))
     }
 
     /// Tells the inbox, if one holds it, that nothing more is to be done with it.
@@ -35,9 +66,32 @@ impl Photograph {
 
 impl From<Incoming> for Photograph {
     fn from(mut incoming: Incoming) -> Self {
-        let bytes = std::mem::take(&mut incoming.bytes);
-        Self { bytes, burned_in: incoming.hints.burned_in, incoming: Some(incoming) }
+        let bytes = Arc::new(std::mem::take(&mut incoming.bytes));
+        let Hints { laterality: eye, person_id, burned_in, .. } = &incoming.hints;
+        let (eye, person, burned_in) = (*eye, person_id.clone(), *burned_in);
+        Self { bytes, eye, person, burned_in, incoming: Some(incoming) }
     }
+}
+
+impl Shelf {
+    fn add(&mut self, photograph: Photograph) -> Arrival {
+        let number = self.next;
+        self.next = self.next.wrapping_add(1);
+        let arrival =
+            Arrival { photograph: number, eye: photograph.eye, person: photograph.person.clone() };
+        self.waiting.insert(number, photograph);
+        arrival
+    }
+}
+
+/// What became of a photograph that was put in.
+pub enum Put {
+    /// It waits: what the kiosk hears of it.
+    Waits(Arrival),
+    /// It is one of those that are left out.
+    Stood(Box<Photograph>),
+    /// The day is over.
+    Closed,
 }
 
 /// See the module.
@@ -49,25 +103,41 @@ pub struct Photographs {
 
 #[derive(Default)]
 struct Shelf {
+    /// What is left out as it comes.
+    standing: Standing,
     waiting: HashMap<u32, Photograph>,
     next: u32,
     closed: bool,
 }
 
 impl Photographs {
-    /// Puts a photograph in, once there is room; its number comes back, or nothing after [`Photographs::close`].
-    pub fn put(&self, photograph: Photograph) -> Option<u32> {
+    /// Puts a photograph in, once there is room.
+    pub fn put(&self, photograph: Photograph) -> Put {
         let mut shelf = self.lock();
-        while shelf.waiting.len() >= ROOM && !shelf.closed {
+        loop {
+            if shelf.closed {
+                return Put::Closed;
+            }
+            if photograph.stood(&shelf.standing) {
+                return Put::Stood(Box::new(photograph));
+            }
+            if shelf.waiting.len() < ROOM {
+                return Put::Waits(shelf.add(photograph));
+            }
             shelf = self.changed.wait(shelf).unwrap_or_else(PoisonError::into_inner);
         }
-        if shelf.closed {
-            return None;
-        }
-        let number = shelf.next;
-        shelf.next = shelf.next.wrapping_add(1);
-        shelf.waiting.insert(number, photograph);
-        Some(number)
+    }
+
+    /// What stands in the folders now is left out, when its turn comes.
+    pub fn leave_out(&self, folders: &[PathBuf]) {
+        let standing = Standing::now(folders);
+        self.lock().standing = standing;
+        self.changed.notify_all();
+    }
+
+    /// Puts a photograph that was taken out in again, whether or not there is room.
+    pub fn put_back(&self, photograph: Photograph) -> Arrival {
+        self.lock().add(photograph)
     }
 
     /// Takes a photograph out.
@@ -96,16 +166,21 @@ mod tests {
     #[test]
     fn a_ninth_waits_until_one_is_taken_and_none_after_the_end() {
         let photographs = Photographs::default();
-        let numbers: Vec<u32> =
-            (0..8).map(|n| photographs.put(Photograph::loose(vec![n])).unwrap()).collect();
+        let put = |n| match photographs.put(Photograph::loose(vec![n], None)) {
+            Put::Waits(arrival) => Some(arrival.photograph),
+            Put::Stood(_) | Put::Closed => None,
+        };
+        let numbers: Vec<u32> = (0..8).map(|n| put(n).unwrap()).collect();
         std::thread::scope(|scope| {
-            let ninth = scope.spawn(|| photographs.put(Photograph::loose(vec![8])));
+            let ninth = scope.spawn(|| put(8));
             std::thread::sleep(std::time::Duration::from_millis(20));
             assert!(!ninth.is_finished(), "there is no room");
-            assert_eq!(photographs.take(numbers[3]).unwrap().bytes, [3]);
+            let third = photographs.take(numbers[3]).unwrap();
+            assert_eq!(*third.bytes, [3]);
             assert_eq!(ninth.join().unwrap(), Some(8));
+            assert_eq!(photographs.put_back(third).photograph, 9, "room or not");
             assert!(photographs.take(numbers[3]).is_none());
-            let tenth = scope.spawn(|| photographs.put(Photograph::loose(vec![9])));
+            let tenth = scope.spawn(|| put(9));
             photographs.close();
             assert_eq!(tenth.join().unwrap(), None);
         });

@@ -4,7 +4,7 @@
 //! interrupted can be repeated over itself. What cannot be written of one visit is told and does not stop the others;
 //! a disk that fails does.
 
-mod page;
+pub(crate) mod page;
 mod pdf;
 mod visit;
 

@@ -1,4 +1,4 @@
-//! An eye's picture for a page of paper: the photograph, with the outlines its model draws again.
+//! The picture of a recorded exam: the photograph, with the outlines its model draws again.
 
 use glaucoma_common::photo::{self, Limits};
 use glaucoma_kiosk::picture::EyePicture;
@@ -9,9 +9,9 @@ use crate::exam::examine;
 use crate::kiosk::finding;
 
 /// The exam's photograph. The journal keeps no outlines: they are drawn by examining the photograph once more, where
-/// `bundle` is the model that examined it ([`draws`]); with another model's outlines the page would show what its
-/// numbers do not say. `None` where the photograph cannot be decoded.
-pub(super) fn picture(exam: &EyeExam, bytes: &[u8], bundle: Option<&Bundle>) -> Option<EyePicture> {
+/// `bundle` is the model that examined it ([`draws`]); with another model's outlines the picture would show what
+/// the numbers do not say. `None` where the photograph cannot be decoded.
+pub(crate) fn picture(exam: &EyeExam, bytes: &[u8], bundle: Option<&Bundle>) -> Option<EyePicture> {
     let limits = Limits::default();
     match bundle.filter(|bundle| draws(bundle, exam)) {
         Some(bundle) => finding::picture(&examine(bytes, bundle, &limits)),

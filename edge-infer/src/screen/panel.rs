@@ -289,6 +289,11 @@ impl<'a, D: DrawTarget<Color = Rgb888>> Flow<'a, D> {
             None => "unknown",
         };
         self.row("Vertical C/D", &decimal(grading.vcdr), right)?;
+        if let Some(interval) = grading.interval_of_real_eyes() {
+            let name = format!("{:.0} %", 100.0 * interval.share);
+            let range = format!("{} to {}", decimal(interval.low), decimal(interval.high));
+            self.row(&name, &range, right)?;
+        }
         self.row("Eye", eye, right)?;
         self.row("Quality", "gradable", right)?;
         for (name, region) in [("Disc", &grading.reading.disc), ("Cup", &grading.reading.cup)] {

@@ -4,11 +4,12 @@ use glaucoma_common::reading::Laterality;
 
 use super::entry::{Draft, Editing, Field};
 use super::visit::other_eye;
-use super::{Arrival, Command, Errand, Kiosk, Screen};
+use super::{Arrival, Command, Errand, Kiosk, OpenVisit, Screen};
 use crate::picture::View;
 use crate::theme::Theme;
 use crate::words::Language;
 use glaucoma_records::decide::EyeState;
+use glaucoma_records::visit::Visit;
 
 /// The longest PIN.
 const LONGEST_PIN: usize = 8;
@@ -28,6 +29,11 @@ pub enum Action {
     OpenSummary,
     OpenSettings,
     BackHome,
+    OpenUndecided,
+    MoreUndecided,
+    PickUndecided(usize),
+    Resume,
+    CloseVisit,
     Edit(Field),
     Type(char),
     Erase,
@@ -41,6 +47,9 @@ pub enum Action {
     Shutter,
     UseUnasked,
     LeaveOutUnasked,
+    AskLeaveOutAll,
+    LeaveOutAll,
+    EndLeaveOut,
     Decide,
     AskBreakOff,
     BreakOff,
@@ -70,6 +79,7 @@ pub enum Action {
 impl Kiosk {
     /// Does what a button says. An action that has no meaning on the open screen changes nothing.
     pub fn act(&mut self, action: Action) -> Vec<Command> {
+        self.not_kept = None;
         match action {
             Action::NextSite => self.site = (self.site + 1) % self.setup.sites.len().max(1),
             Action::NextOperator => {
@@ -105,6 +115,14 @@ impl Kiosk {
             Action::Sync => return vec![Command::Sync],
             Action::Lock => return self.lock(),
             Action::Digit(_) | Action::EraseDigit | Action::SendPin => return self.pin(action),
+            Action::AskLeaveOutAll | Action::LeaveOutAll | Action::EndLeaveOut => {
+                return self.leaving_out(action);
+            }
+            Action::OpenUndecided
+            | Action::MoreUndecided
+            | Action::PickUndecided(_)
+            | Action::Resume
+            | Action::CloseVisit => return self.with_undecided(action),
             Action::Edit(_)
             | Action::Type(_)
             | Action::Erase
@@ -175,6 +193,49 @@ impl Kiosk {
         Vec::new()
     }
 
+    fn leaving_out(&mut self, action: Action) -> Vec<Command> {
+        match (&mut self.screen, action) {
+            (Screen::Home | Screen::Photograph { .. }, Action::AskLeaveOutAll) => {
+                let from = Box::new(self.screen.clone());
+                self.screen = Screen::LeaveOut { from, asked: false };
+            }
+            (Screen::LeaveOut { asked: asked @ false, .. }, Action::LeaveOutAll) => {
+                *asked = true;
+                self.left_out = 0;
+                let waiting = self.unasked.drain(..);
+                let photographs = waiting.map(|arrival| arrival.photograph).collect();
+                return vec![Command::LeaveOutAll { photographs }];
+            }
+            (Screen::LeaveOut { from, .. }, Action::EndLeaveOut) => self.screen = *from.clone(),
+            _ => {}
+        }
+        Vec::new()
+    }
+
+    fn with_undecided(&mut self, action: Action) -> Vec<Command> {
+        match (&mut self.screen, action) {
+            (Screen::Home | Screen::UndecidedVisit { asked: false, .. }, Action::OpenUndecided) => {
+                self.screen = Screen::Undecided { page: 0 };
+            }
+            (Screen::Undecided { page }, Action::MoreUndecided) => *page += 1,
+            (Screen::Undecided { .. }, Action::PickUndecided(index)) => {
+                if let Some(Visit { uid, .. }) = self.undecided.get(index) {
+                    self.screen = Screen::UndecidedVisit { uid: uid.clone(), asked: false };
+                }
+            }
+            (Screen::UndecidedVisit { uid, asked: asked @ false }, Action::Resume) => {
+                *asked = true;
+                return vec![Command::ResumeVisit(uid.clone())];
+            }
+            (Screen::UndecidedVisit { uid, asked: asked @ false }, Action::CloseVisit) => {
+                *asked = true;
+                return vec![Command::CloseVisit(uid.clone())];
+            }
+            _ => {}
+        }
+        Vec::new()
+    }
+
     fn looking(&mut self, action: Action) {
         match (&mut self.screen, action) {
             (&mut Screen::Result { eye }, Action::LookCloser) => {
@@ -214,8 +275,8 @@ impl Kiosk {
             }
             (&Screen::Photograph { eye }, Action::UseUnasked) => return self.use_unasked(eye),
             (Screen::Photograph { .. }, Action::LeaveOutUnasked) if !self.unasked.is_empty() => {
-                let Arrival { photograph, .. } = self.unasked.remove(0);
-                return vec![Command::LeaveOut { photograph }];
+                let photographs = vec![self.unasked.remove(0).photograph];
+                return vec![Command::LeaveOut { photographs }];
             }
             (Screen::Photograph { .. } | Screen::Result { .. }, Action::Decide) => {
                 return self.decide();
@@ -228,15 +289,12 @@ impl Kiosk {
             (&Screen::Result { eye }, Action::Retake) => self.screen = Screen::Photograph { eye },
             (&Screen::Result { eye }, Action::GiveUp) => visit.give_up(eye),
             (Screen::WrongEye { exam }, Action::ItIs(eye)) => {
-                let mut exam = *exam.clone();
-                let confirmed =
-                    Command::EyeConfirmed { exam: exam.uid.clone(), said: exam.eye, holds: eye };
-                // The picture was put where the operator said it belongs.
-                let picture = visit.pictures[exam.eye as usize].take();
-                exam.eye = eye;
-                exam.eye_confirmed = true;
-                self.take_exam(exam, picture);
-                return vec![confirmed];
+                let (exam, said) = (exam.uid.clone(), exam.eye);
+                // The picture comes again with the exam once that is recorded, where it belongs.
+                visit.pictures[said as usize] = None;
+                visit.examining = Some(self.seconds);
+                self.screen = Screen::Photograph { eye };
+                return vec![Command::EyeConfirmed { exam, said, holds: eye }];
             }
             (Screen::Decision, Action::ShowSlip) => {
                 self.printing = Errand::Idle;
@@ -306,10 +364,12 @@ impl Kiosk {
         vec![Command::SaveVisit(Box::new(visit.visit.clone()))]
     }
 
+    /// The visit may be gone on with later.
     fn break_off(&mut self) -> Vec<Command> {
         self.screen = Screen::Home;
-        let visit = self.visit.take();
-        visit.map(|open| Command::SaveVisit(Box::new(open.visit))).into_iter().collect()
+        let Some(OpenVisit { visit, .. }) = self.visit.take() else { return Vec::new() };
+        self.undecided.push(visit.clone());
+        vec![Command::SaveVisit(Box::new(visit))]
     }
 
     /// Asks for the PIN; what was open goes on after it.

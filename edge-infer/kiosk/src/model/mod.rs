@@ -5,19 +5,20 @@ mod act;
 mod day;
 mod entry;
 mod live;
+mod messages;
 mod outside;
 mod visit;
-
-use std::sync::Arc;
 
 use embedded_graphics::prelude::Point;
 use glaucoma_common::reading::Laterality;
 use glaucoma_records::decide::Rules;
-use glaucoma_records::visit::{EyeExam, Person, Uid, Visit};
+use glaucoma_records::journal::StorageFault;
+use glaucoma_records::visit::{EyeExam, Uid, Visit};
 
 pub use act::Action;
 pub use day::{Day, Referred};
 pub use entry::{Draft, Editing, Field, LONGEST_ID, LONGEST_NAME, letters};
+pub use messages::{Arrival, Command, Event};
 pub use visit::{OpenVisit, other_eye};
 
 use crate::page::Page;
@@ -79,167 +80,6 @@ pub struct Status {
     pub power: Option<Check>,
 }
 
-/// A photograph that has come in, and what its file or sender says of it: nothing is guessed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Arrival {
-    /// The outside's number for it.
-    pub photograph: u32,
-    /// Which eye.
-    pub eye: Option<Laterality>,
-    /// Whose, by the person's number.
-    pub person: Option<String>,
-}
-
-/// What happens to the kiosk.
-#[derive(Debug, Clone)]
-pub enum Event {
-    /// A finger at this pixel of the panel.
-    Touch(Point),
-    /// A button.
-    Button(Button),
-    /// Time goes on: seconds since the start (never backwards), and the wall clock's hour and minute.
-    Tick {
-        /// Seconds since the program's start.
-        seconds: u64,
-        /// Local hour and minute.
-        clock: (u8, u8),
-    },
-    /// The state of the device, when it changes.
-    Status(Status),
-    /// The camera answers.
-    CameraOnline,
-    /// The camera is gone.
-    CameraOffline,
-    /// What the camera sees now. Whoever sends it may send the next one once this one is dropped.
-    LiveView(Arc<EyePicture>),
-    /// The PIN was right.
-    Unlocked,
-    /// The PIN was wrong; the next try counts after so many seconds.
-    PinRefused {
-        /// Seconds to wait; 0 for none.
-        wait_s: u64,
-    },
-    /// A number was scanned.
-    Scanned(String),
-    /// A number was made, as asked for.
-    NumberMade(String),
-    /// The visit asked for by [`Command::RegisterPerson`] is open.
-    VisitBegun {
-        /// Its identifier.
-        uid: Uid,
-        /// UTC in RFC 3339.
-        begun_at: String,
-    },
-    /// The visit asked for by [`Command::RegisterPerson`] could not be opened.
-    VisitNotBegun,
-    /// A photograph has come in.
-    PhotographTaken(Arrival),
-    /// A photograph was examined.
-    ExamDone {
-        /// What came of it.
-        exam: Box<EyeExam>,
-        /// What to show of it.
-        picture: EyePicture,
-    },
-    /// A photograph could not be read or examined.
-    ExamFailed,
-    /// A visit is in the journal, durably.
-    Saved(Uid),
-    /// A visit could not be written.
-    SaveFailed(Uid),
-    /// The slip is printed.
-    PrintDone,
-    /// The slip could not be printed.
-    PrintFailed,
-    /// So many visits are on the USB stick.
-    ExportDone(u32),
-    /// Nothing could be exported.
-    ExportFailed,
-    /// So many records wait to be sent.
-    Delivered {
-        /// Still to be sent.
-        waiting: u32,
-    },
-    /// What the journal already holds of this day, after a restart; replaces the day's counts.
-    DaySoFar(Vec<Visit>),
-}
-
-/// What the kiosk asks of the outside.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Command {
-    /// Check the PIN; answered by [`Event::Unlocked`] or [`Event::PinRefused`].
-    UnlockPin {
-        /// The site.
-        site: String,
-        /// The operator.
-        operator: String,
-        /// The digits.
-        pin: String,
-    },
-    /// Make a number for a person who has none; answered by [`Event::NumberMade`].
-    MakeNumber,
-    /// Open a visit; answered by [`Event::VisitBegun`] or [`Event::VisitNotBegun`].
-    RegisterPerson {
-        /// Who.
-        person: Person,
-        /// Where.
-        site: String,
-        /// By whom.
-        operator: String,
-    },
-    /// Release the camera; the photograph comes in like any other.
-    TakePhotograph {
-        /// Of this eye.
-        eye: Laterality,
-        /// Of the person with this number.
-        person: String,
-    },
-    /// Whether live pictures are wanted from now on.
-    LiveView(bool),
-    /// Examine a photograph; answered by [`Event::ExamDone`] or [`Event::ExamFailed`].
-    BeginExam {
-        /// The outside's number for it.
-        photograph: u32,
-        /// Which eye the operator says it is.
-        eye: Laterality,
-        /// How often this eye is photographed with this one, from 1.
-        attempt: u32,
-    },
-    /// The operator was asked which eye it is, because the picture looked like the other one, and answered.
-    EyeConfirmed {
-        /// The exam.
-        exam: Uid,
-        /// What the operator said first.
-        said: Laterality,
-        /// What holds.
-        holds: Laterality,
-    },
-    /// A photograph stays without a person: the operator left it out.
-    LeaveOut {
-        /// The outside's number for it.
-        photograph: u32,
-    },
-    /// Write the visit; answered by [`Event::Saved`] or [`Event::SaveFailed`]. Without a decision it was broken
-    /// off.
-    SaveVisit(Box<Visit>),
-    /// Print the slip of the visit; answered by [`Event::PrintDone`] or [`Event::PrintFailed`].
-    PrintSlip {
-        /// The visit.
-        visit: Box<Visit>,
-        /// The language of the slip.
-        language: Language,
-    },
-    /// Export the day to a USB stick.
-    ExportUsb {
-        /// The language of its pages.
-        language: Language,
-    },
-    /// Send what waits, if there is a network.
-    Sync,
-    /// The operator has locked the device.
-    Lock,
-}
-
 /// How something asked of the outside stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Errand {
@@ -278,6 +118,18 @@ pub enum Screen {
         /// Whether the visit is being opened.
         opening: bool,
     },
+    /// The people without a decision, a page of them.
+    Undecided {
+        /// Which page, from 0; taken modulo their number.
+        page: usize,
+    },
+    /// One of them: to go on with, or to close.
+    UndecidedVisit {
+        /// Which.
+        uid: Uid,
+        /// Whether it is being resumed or closed.
+        asked: bool,
+    },
     /// Waiting for a photograph of this eye.
     Photograph {
         /// Which.
@@ -285,6 +137,13 @@ pub enum Screen {
     },
     /// Whether to break the visit off.
     BreakOff,
+    /// Whether to leave out all photographs that wait; then how many were.
+    LeaveOut {
+        /// Where to go back to.
+        from: Box<Screen>,
+        /// Whether they are being left out.
+        asked: bool,
+    },
     /// What came of the last photograph of this eye.
     Result {
         /// Which.
@@ -354,6 +213,12 @@ pub struct Kiosk {
     pub visit: Option<OpenVisit>,
     /// Photographs that came when none was asked for, or of another eye or person, oldest first.
     pub unasked: Vec<Arrival>,
+    /// Photographs left out since that was last asked of all.
+    pub left_out: u32,
+    /// Why something could not be recorded just now: until the next thing that somebody does.
+    pub not_kept: Option<StorageFault>,
+    /// Visits without a decision other than the open one, in the order in which they began.
+    pub undecided: Vec<Visit>,
     /// The day so far.
     pub day: Day,
     /// The newest live picture, and the second in which it came.
@@ -389,6 +254,9 @@ impl Kiosk {
             waiting: 0,
             visit: None,
             unasked: Vec::new(),
+            left_out: 0,
+            not_kept: None,
+            undecided: Vec::new(),
             day: Day::default(),
             live: None,
             live_asked: false,

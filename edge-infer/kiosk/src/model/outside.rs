@@ -1,7 +1,7 @@
 //! What comes from the outside: answers, photographs, the state of the device.
 
 use glaucoma_common::reading::Laterality;
-use glaucoma_records::visit::{EyeExam, Uid};
+use glaucoma_records::visit::{EyeExam, Uid, Visit};
 
 use super::entry::Editing;
 use super::visit::OpenVisit;
@@ -32,6 +32,16 @@ impl Kiosk {
             }
             Event::VisitBegun { uid, begun_at } => self.visit_begun(uid, begun_at),
             Event::VisitNotBegun => self.visit_not_begun(),
+            Event::Undecided(visits) => {
+                let open = self.visit.as_ref().map(|open| &open.visit.uid);
+                self.undecided =
+                    visits.into_iter().filter(|visit| Some(&visit.uid) != open).collect();
+            }
+            Event::VisitResumed { visit, pictures } => self.visit_resumed(*visit, pictures),
+            Event::VisitClosed(uid) => {
+                self.undecided.retain(|visit| visit.uid != uid);
+                self.leave_undecided();
+            }
             Event::PhotographTaken(arrival) => return self.photograph(arrival),
             Event::ExamDone { exam, picture } => self.exam_done(*exam, picture),
             Event::ExamFailed => {
@@ -39,6 +49,14 @@ impl Kiosk {
                     visit.unreadable = visit.examining.take().is_some();
                 }
             }
+            Event::ExamNotKept(arrival) => {
+                if let Some(visit) = &mut self.visit {
+                    visit.examining = None;
+                }
+                self.unasked.insert(0, arrival);
+            }
+            Event::LeftOut => self.left_out += 1,
+            Event::NotKept(fault) => self.not_kept = Some(fault),
             Event::Saved(uid) => self.saved(&uid, true),
             Event::SaveFailed(uid) => self.saved(&uid, false),
             Event::PrintDone => self.printing = Errand::Done(1),
@@ -82,8 +100,36 @@ impl Kiosk {
 
     /// The operator may try again.
     fn visit_not_begun(&mut self) {
-        if let Screen::Register { opening, .. } = self.open_screen() {
-            *opening = false;
+        match self.open_screen() {
+            Screen::Register { opening: asked, .. } | Screen::UndecidedVisit { asked, .. } => {
+                *asked = false;
+            }
+            _ => {}
+        }
+    }
+
+    /// What was found so far is shown first.
+    fn visit_resumed(&mut self, mut visit: Visit, pictures: [Option<EyePicture>; 2]) {
+        if !matches!(self.open_screen(), Screen::UndecidedVisit { asked: true, .. }) {
+            return;
+        }
+        self.undecided.retain(|other| other.uid != visit.uid);
+        (visit.site, visit.operator) = (self.site().to_owned(), self.operator().to_owned());
+        let open = OpenVisit::resumed(visit, pictures, self.setup.rules);
+        let screen = match open.visit.exams.last() {
+            Some(exam) => Screen::Result { eye: exam.eye },
+            None => Screen::Photograph { eye: open.next_open().unwrap_or(Laterality::Right) },
+        };
+        self.visit = Some(open);
+        self.show(screen);
+    }
+
+    /// Back to those who are left, if any.
+    fn leave_undecided(&mut self) {
+        let left =
+            if self.undecided.is_empty() { Screen::Home } else { Screen::Undecided { page: 0 } };
+        if let Screen::UndecidedVisit { asked: true, .. } = self.open_screen() {
+            self.show(left);
         }
     }
 
@@ -118,18 +164,12 @@ impl Kiosk {
         if visit.examining.take().is_none() {
             return;
         }
-        if exam.eye_seen.is_some_and(|seen| seen != exam.eye) {
+        if exam.wrong_eye_alarm() {
             visit.pictures[exam.eye as usize] = Some(picture);
             self.show(Screen::WrongEye { exam: Box::new(exam) });
         } else {
-            self.take_exam(exam, Some(picture));
-        }
-    }
-
-    pub(super) fn take_exam(&mut self, exam: EyeExam, picture: Option<EyePicture>) {
-        let eye = exam.eye;
-        if let Some(visit) = &mut self.visit {
-            visit.add(exam, picture);
+            let eye = exam.eye;
+            visit.add(exam, Some(picture));
             self.show(Screen::Result { eye });
         }
     }

@@ -56,14 +56,13 @@ impl OpenVisit {
             exams: Vec::new(),
             decision: None,
         };
-        Self {
-            visit,
-            pictures: [None, None],
-            rules,
-            examining: None,
-            unreadable: false,
-            saved: None,
-        }
+        Self::resumed(visit, [None, None], rules)
+    }
+
+    /// A visit that goes on as it is recorded.
+    #[must_use]
+    pub fn resumed(visit: Visit, pictures: [Option<EyePicture>; 2], rules: Rules) -> Self {
+        Self { visit, pictures, rules, examining: None, unreadable: false, saved: None }
     }
 
     /// The last exam of the eye.

@@ -8,7 +8,7 @@ use crate::model::{Action, Kiosk};
 use crate::page::{Face, Page, Style};
 use crate::panel::{cut_bottom, cut_start, cut_top, inset};
 use crate::screens::result::vcdr_text;
-use crate::screens::{Sheet, Verdict, eye_key, reason_text};
+use crate::screens::{Sheet, Verdict, eye_key, fault_key, reason_text};
 use crate::sign::Sign;
 use crate::words::Key;
 
@@ -34,7 +34,8 @@ pub fn decision(kiosk: &Kiosk) -> Page {
     let name = visit.visit.person.name.as_deref().unwrap_or_default();
     let who = format!("{}  {name}", visit.visit.person.id);
     sheet.page.plain(person, who.trim_end(), Style::BOLD.typed());
-    let saved_area = cut_bottom(&mut body, sheet.em(2.2));
+    let not_kept = kiosk.not_kept.filter(|_| visit.saved == Some(false));
+    let saved_area = cut_bottom(&mut body, sheet.em(if not_kept.is_some() { 3.6 } else { 2.2 }));
     let height = (body.size.height as i32 * 45 / 100).min(sheet.em(7.0));
     let box_area = cut_top(&mut body, height);
     sheet.verdict(box_area, &Verdict::of_decision(kiosk.theme.palette(), decision), "");
@@ -57,7 +58,10 @@ pub fn decision(kiosk: &Kiosk) -> Page {
             sheet.page.plain(area, text, Style::TEXT);
         }
     }
-    saved(&mut sheet, saved_area, visit.saved);
+    match not_kept {
+        Some(fault) => sheet.notice(saved_area, Key::NotSaved, fault_key(fault)),
+        None => saved(&mut sheet, saved_area, visit.saved),
+    }
     sheet.done(None)
 }
 

@@ -1,10 +1,10 @@
-//! The day at a glance: a new person, who is most urgent, what waits to be sent.
+//! The day at a glance: a new person, who is most urgent, who has no decision yet, what waits to be sent.
 
 use embedded_graphics::primitives::Rectangle;
 
 use crate::model::{Action, Kiosk, Referred};
 use crate::page::{Face, Page, Style};
-use crate::panel::{cut_bottom, cut_start, cut_top, inset, share_start, share_top};
+use crate::panel::{cut_bottom, cut_start, cut_top, grid, inset, share_start, share_top};
 use crate::screens::{Sheet, reason_text};
 use crate::sign::Sign;
 use crate::words::{Key, fill};
@@ -20,6 +20,28 @@ pub fn home(kiosk: &Kiosk) -> Page {
         (Face::words(new).primary(), Action::NewPerson),
     ]);
     sheet.margin();
+    if let Some(fault) = kiosk.not_kept {
+        let height = sheet.em(3.6);
+        let area = cut_bottom(&mut sheet.body, height);
+        sheet.not_kept(area, fault);
+    }
+    let mut tasks = Vec::new();
+    let free = kiosk.not_kept.is_none();
+    if free && !kiosk.undecided.is_empty() {
+        tasks.push((undecided(&sheet), Sign::Wait, Action::OpenUndecided));
+    }
+    if free && !kiosk.unasked.is_empty() {
+        let words = sheet.words(Key::LeaveOutAll).to_owned();
+        tasks.push((words, Sign::Camera, Action::AskLeaveOutAll));
+    }
+    if !tasks.is_empty() {
+        let row = sheet.row();
+        let area = cut_bottom(&mut sheet.body, row);
+        let cells = grid(area, tasks.len() as i32, 1);
+        for (cell, (words, sign, action)) in cells.into_iter().zip(tasks) {
+            sheet.page.button(cell, Face::words(&words).with(sign), action);
+        }
+    }
     let (queue_area, mut side) = sheet.split(66);
     queue(&mut sheet, queue_area, &kiosk.day.queue);
     let day = &kiosk.day;
@@ -42,6 +64,11 @@ pub fn home(kiosk: &Kiosk) -> Page {
 
 fn count(sheet: &Sheet<'_>, key: Key, count: u32) -> String {
     fill(sheet.words(key), &[("n", &count.to_string())])
+}
+
+/// How many have no decision, in words.
+pub(super) fn undecided(sheet: &Sheet<'_>) -> String {
+    count(sheet, Key::Undecided, sheet.kiosk.undecided.len() as u32)
 }
 
 /// What waits to be sent, in words.

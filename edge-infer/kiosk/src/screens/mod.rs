@@ -11,16 +11,21 @@ mod settings;
 pub mod slip;
 mod start;
 mod summary;
+mod undecided;
 mod wrong_eye;
 
 use embedded_graphics::prelude::*;
 use embedded_graphics::primitives::Rectangle;
 use glaucoma_common::reading::Laterality;
+use glaucoma_records::decide::EyeState;
+use glaucoma_records::journal::StorageFault;
 use glaucoma_records::visit::{Decision, EyeExam, Finding};
 
 use crate::model::{Action, Kiosk, Screen};
 use crate::page::{Face, Page, Style};
-use crate::panel::{cut_bottom, cut_start, cut_top, grid, inset, share_start, share_top};
+use crate::panel::{
+    cut_bottom, cut_start, cut_top, grid, inset, share_bottom, share_start, share_top,
+};
 use crate::sign::Sign;
 use crate::theme::{Paint, Palette};
 use crate::words::{Key, Language};
@@ -38,7 +43,10 @@ pub fn page(kiosk: &Kiosk) -> Page {
         Screen::Register { draft, editing: Some(editing), .. } => {
             register::keyboard(kiosk, draft, *editing)
         }
+        Screen::Undecided { page } => undecided::people(kiosk, *page),
+        Screen::UndecidedVisit { uid, asked } => undecided::visit(kiosk, uid, *asked),
         Screen::Photograph { eye } => photograph::photograph(kiosk, *eye),
+        Screen::LeaveOut { asked, .. } => photograph::leave_out(kiosk, *asked),
         Screen::BreakOff => photograph::break_off(kiosk),
         Screen::Result { eye } => result::result(kiosk, *eye),
         Screen::Closer { eye, view, outlines } => result::closer(kiosk, *eye, *view, *outlines),
@@ -145,6 +153,33 @@ impl<'a> Sheet<'a> {
         line(&mut self.page, area, sign, text, style);
     }
 
+    /// A coloured box with a stop sign; what is left of it comes back.
+    fn alarm(&mut self, area: Rectangle) -> (Rectangle, Paint) {
+        let paint = self.page.palette.retake;
+        self.page.fill(area, paint.ground, 6);
+        let mut inner = inset(area, self.em(0.3));
+        let side = (inner.size.height as i32).min(self.em(2.6));
+        let sign_area = cut_start(&mut inner, side);
+        self.page.sign(sign_area, Sign::Stop, paint);
+        cut_start(&mut inner, self.em(0.5));
+        (inner, paint)
+    }
+
+    /// Says what is wrong and, below, what to do.
+    fn notice(&mut self, area: Rectangle, what: Key, advice: Key) {
+        let (mut inner, paint) = self.alarm(area);
+        let below = share_bottom(&mut inner, 58);
+        self.page.text(below, self.words(advice), Style::TEXT, paint);
+        self.page.text(inner, self.words(what), Style::BOLD, paint);
+    }
+
+    /// Says that something could not be recorded, and why.
+    fn not_kept(&mut self, area: Rectangle, fault: StorageFault) {
+        let (inner, paint) = self.alarm(area);
+        let text = [Key::NotKept, fault_key(fault)].map(|key| self.words(key)).join(" ");
+        self.page.text(inner, text, Style::BOLD, paint);
+    }
+
     fn done(self, back: Option<Action>) -> Page {
         let mut page = self.page.finished();
         page.back = back;
@@ -221,6 +256,24 @@ fn eye_key(eye: Laterality) -> Key {
     match eye {
         Laterality::Right => Key::RightEye,
         Laterality::Left => Key::LeftEye,
+    }
+}
+
+fn fault_key(fault: StorageFault) -> Key {
+    match fault {
+        StorageFault::Full => Key::StorageFull,
+        StorageFault::Fails => Key::StorageFails,
+    }
+}
+
+/// Sign and word of how an eye stands.
+fn eye_face(state: &EyeState<'_>) -> (Sign, Key) {
+    match state {
+        EyeState::Open(_) => (Sign::Eye, Key::NotYet),
+        EyeState::Absent => (Sign::Minus, Key::EyeAbsent),
+        EyeState::Graded { suspected: true, .. } => (Sign::Warning, Key::Suspected),
+        EyeState::Graded { suspected: false, .. } => (Sign::Tick, Key::NotSuspected),
+        EyeState::Ungradable(_) | EyeState::NotPhotographed => (Sign::Stop, Key::Ungradable),
     }
 }
 

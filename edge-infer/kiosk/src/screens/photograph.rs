@@ -9,9 +9,9 @@ use crate::panel::{
     cut_bottom, cut_start, cut_top, grid, inset, share_bottom, share_start, share_top,
 };
 use crate::picture::{EyePicture, View};
-use crate::screens::{Sheet, eye_key};
+use crate::screens::{Sheet, eye_face, eye_key, fault_key};
 use crate::sign::Sign;
-use crate::words::Key;
+use crate::words::{Key, fill};
 use glaucoma_records::decide::EyeState;
 
 /// Seconds after which an examination takes longer than usual.
@@ -51,6 +51,7 @@ pub fn photograph(kiosk: &Kiosk, eye: Laterality) -> Page {
     let status_area = cut_bottom(&mut body, if live.is_none() { status_height } else { 0 });
     let now = cut_top(&mut body, (height * 20 / 100).min(sheet.em(4.0)));
     let words = match eye {
+        _ if kiosk.not_kept.is_some() => Key::NotKept,
         _ if decided => Key::BothDone,
         Laterality::Right => Key::PhotographRight,
         Laterality::Left => Key::PhotographLeft,
@@ -96,13 +97,7 @@ fn card(
     in_words: bool,
 ) {
     let palette = sheet.page.palette;
-    let (sign, word) = match visit.eye(eye) {
-        EyeState::Open(_) => (Sign::Eye, Key::NotYet),
-        EyeState::Absent => (Sign::Minus, Key::EyeAbsent),
-        EyeState::Graded { suspected: true, .. } => (Sign::Warning, Key::Suspected),
-        EyeState::Graded { suspected: false, .. } => (Sign::Tick, Key::NotSuspected),
-        EyeState::Ungradable(_) | EyeState::NotPhotographed => (Sign::Stop, Key::Ungradable),
-    };
+    let (sign, word) = eye_face(&visit.eye(eye));
     let face = Face { kind: if chosen { Kind::Primary } else { Kind::Plain }, ..Face::words("") };
     let paint = if chosen { palette.primary } else { palette.button };
     if visit.examining.is_none() {
@@ -142,6 +137,15 @@ fn status(sheet: &mut Sheet<'_>, area: Rectangle, visit: &OpenVisit) {
     if let Some(since) = visit.examining {
         let long = kiosk.seconds.saturating_sub(since) >= LONG_S;
         two(sheet, Sign::Wait, Key::Examining, long.then_some(Key::ExaminingLong));
+    } else if let Some(fault) = kiosk.not_kept {
+        // The photograph is the first of those that wait.
+        let mut again = area;
+        let notice = share_start(&mut again, 70);
+        let (inner, paint) = sheet.alarm(inset(notice, 2));
+        sheet.page.text(inner, sheet.words(fault_key(fault)), Style::BOLD, paint);
+        let words = sheet.words(Key::TryAgain);
+        let face = Face::words(words).with(Sign::Again).primary();
+        sheet.page.button(again, face, Action::UseUnasked);
     } else if let Some(Arrival { eye, person, .. }) = kiosk.unasked.first() {
         let mut area = area;
         let notice = share_start(&mut area, 34);
@@ -151,26 +155,43 @@ fn status(sheet: &mut Sheet<'_>, area: Rectangle, visit: &OpenVisit) {
         let text =
             if said.is_empty() { waits.into() } else { format!("{waits} ({})", said.join(", ")) };
         sheet.page.plain(inset(notice, 2), text, Style::BOLD);
-        let cells = grid(area, 2, 1);
-        let [use_it, leave] = [Key::UsePhotograph, Key::LeaveOut].map(|key| sheet.words(key));
-        sheet.page.button(cells[0], Face::words(use_it), Action::UseUnasked);
-        sheet.page.button(cells[1], Face::words(leave), Action::LeaveOutUnasked);
+        let mut choices = vec![
+            (Key::UsePhotograph, Action::UseUnasked),
+            (Key::LeaveOut, Action::LeaveOutUnasked),
+        ];
+        if kiosk.unasked.len() > 1 {
+            choices.push((Key::LeaveOutAll, Action::AskLeaveOutAll));
+        }
+        for (cell, (key, action)) in grid(area, choices.len() as i32, 1).into_iter().zip(choices) {
+            let words = sheet.words(key);
+            sheet.page.button(cell, Face::words(words), action);
+        }
     } else if visit.unreadable {
         two(sheet, Sign::Again, Key::ExamFailed, None);
     } else if !kiosk.camera {
-        sheet.page.fill(area, palette.retake.ground, 6);
-        let page_paint = palette.retake;
-        let mut inner = inset(area, sheet.em(0.3));
-        let side = (inner.size.height as i32).min(sheet.em(2.6));
-        let sign_area = cut_start(&mut inner, side);
-        sheet.page.sign(sign_area, Sign::Stop, page_paint);
-        cut_start(&mut inner, sheet.em(0.5));
-        let below = share_bottom(&mut inner, 58);
-        sheet.page.text(below, sheet.words(Key::CameraAdvice), Style::TEXT, page_paint);
-        sheet.page.text(inner, sheet.words(Key::CameraOffline), Style::BOLD, page_paint);
+        sheet.notice(area, Key::CameraOffline, Key::CameraAdvice);
     } else if visit.next_open().is_some() {
         two(sheet, Sign::Camera, Key::CameraReady, Some(Key::WaitingPhotograph));
     }
+}
+
+pub fn leave_out(kiosk: &Kiosk, asked: bool) -> Page {
+    let mut sheet = Sheet::new(kiosk, kiosk.language.text(Key::LeaveOutAll));
+    let [leave, back, done] = [Key::LeaveOutAll, Key::Back, Key::Done].map(|key| sheet.words(key));
+    let text = if asked {
+        sheet.footer(&[(Face::words(done).with(Sign::Tick).primary(), Action::EndLeaveOut)]);
+        fill(sheet.words(Key::LeftOut), &[("n", &kiosk.left_out.to_string())])
+    } else {
+        sheet.footer(&[
+            (Face::words(leave), Action::LeaveOutAll),
+            (Face::words(back).with(Sign::Back).primary(), Action::EndLeaveOut),
+        ]);
+        sheet.words(Key::LeaveOutQuestion).to_owned()
+    };
+    sheet.margin();
+    let body = sheet.body;
+    sheet.page.plain(body, text, Style::TITLE.centered());
+    sheet.done(Some(Action::EndLeaveOut))
 }
 
 pub fn break_off(kiosk: &Kiosk) -> Page {

@@ -49,15 +49,22 @@ pub fn register(kiosk: &Kiosk, draft: &Draft, opening: bool) -> Page {
     for (cell, (label, value, action)) in grid(fields, columns, rows).into_iter().zip(entries) {
         sheet.field(cell, sheet.words(label), &value, action);
     }
-    let mut last = cut_top(&mut body, sheet.row());
-    let make = share_start(&mut last, 50);
+    let last = cut_top(&mut body, sheet.row());
+    match kiosk.not_kept {
+        Some(fault) => sheet.not_kept(inset(last, 2), fault),
+        None => make_number(&mut sheet, last, draft, ready),
+    }
+    sheet.done(Some(Action::BackHome))
+}
+
+fn make_number(sheet: &mut Sheet<'_>, mut area: Rectangle, draft: &Draft, ready: bool) {
+    let make = share_start(&mut area, 50);
     let words = sheet.words(Key::MakeNumber);
     let face = Face { kind: if ready { Kind::Plain } else { Kind::Primary }, ..Face::words(words) };
     sheet.page.button(make, face, Action::MakeNumber);
     if draft.id.is_empty() {
-        sheet.page.plain(inset(last, 4), sheet.words(Key::NumberNeeded), Style::TEXT);
+        sheet.page.plain(inset(area, 4), sheet.words(Key::NumberNeeded), Style::TEXT);
     }
-    sheet.done(Some(Action::BackHome))
 }
 
 impl Sheet<'_> {

@@ -43,7 +43,11 @@ pub fn result(kiosk: &Kiosk, eye: Laterality) -> Page {
     } else {
         45
     };
-    let (photo, mut panel) = sheet.split(share);
+    let (mut photo, mut panel) = sheet.split(share);
+    if exam.burned_in == Some(true) {
+        let area = cut_bottom(&mut photo, sheet.em(3.4));
+        sheet.line(area, Sign::Warning, sheet.words(Key::BurnedIn), Style::TEXT);
+    }
     if let Some(picture) = picture {
         let view = View::WHOLE;
         sheet.page.items.push(Item::Picture { area: photo, picture, view, outlines: true });

@@ -3,7 +3,7 @@
 use crate::model::{Action, Check, Kiosk};
 use crate::page::{Face, Page, Style};
 use crate::panel::{cut_start, cut_top, grid, inset, share_start};
-use crate::screens::Sheet;
+use crate::screens::{Sheet, fault_key};
 use crate::sign::Sign;
 use crate::words::{Key, fill};
 
@@ -81,6 +81,11 @@ pub fn pin(kiosk: &Kiosk, digits: usize, checking: bool, refused: Option<u64>) -
         _ => format!("{} · {}", kiosk.site(), kiosk.operator()),
     };
     let third = shown.size.width as i32 / 3;
+    // A PIN that could not be tried is not a wrong one.
+    let message = match kiosk.not_kept {
+        Some(fault) if !checking => sheet.words(fault_key(fault)).to_owned(),
+        _ => message,
+    };
     let dots = cut_start(&mut shown, third);
     let palette = sheet.page.palette;
     sheet.page.plain(dots, "•".repeat(digits), Style::TITLE.times(1.2).centered());

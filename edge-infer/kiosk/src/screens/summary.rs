@@ -4,7 +4,7 @@ use crate::model::{Action, Errand, Kiosk};
 use crate::page::{Face, Page, Style};
 use crate::panel::{cut_bottom, cut_start, cut_top, grid, inset, share_top};
 use crate::screens::Sheet;
-use crate::screens::home::{queue, waiting};
+use crate::screens::home::{queue, undecided, waiting};
 use crate::sign::Sign;
 use crate::words::{Key, fill};
 
@@ -23,6 +23,11 @@ pub fn summary(kiosk: &Kiosk) -> Page {
     let states = cut_bottom(&mut body, sheet.em(1.8));
     let height = (body.size.height as i32 * 48 / 100).min(sheet.em(9.0));
     let counts = cut_top(&mut body, height);
+    if !kiosk.undecided.is_empty() {
+        let area = cut_bottom(&mut body, sheet.em(1.8));
+        let text = undecided(&sheet);
+        sheet.line(area, Sign::Wait, &text, Style::BOLD);
+    }
     let day = &kiosk.day;
     let boxes = [
         (Key::CountExamined, day.examined, Sign::Eye, palette.button),

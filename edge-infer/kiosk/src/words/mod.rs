@@ -39,17 +39,17 @@ macro_rules! keys {
 keys! {
     Back Next Ok Done Delete GoOn TryAgain RightEye LeftEye StartTitle Model Camera Storage Clock Power
     CheckFine CheckNotReady Site Operator EnterPin PinChecking PinWrong PinWait HomeTitle NewPerson
-    Summary Settings Lock WorstQueue QueueEmpty Examined Referred ToSend AllSent RegisterTitle Number
+    Summary Settings Lock WorstQueue QueueEmpty Examined Referred ToSend AllSent Undecided CloseVisit RegisterTitle Number
     Name Age Years Sex Female Male OtherSex UnknownSex Optional MakeNumber NumberNeeded MoreKeys
     PhotographTitle PhotographRight PhotographLeft BothDone NotYet EyeAbsent EyePresent CameraReady
     CameraOffline CameraAdvice WaitingPhotograph TakePhotograph Examining ExaminingLong ExamFailed PhotographWaits
-    UsePhotograph LeaveOut BreakOff BreakOffQuestion Suspected NotSuspected Retake Ungradable NotLowRisk
+    UsePhotograph LeaveOut LeaveOutAll LeaveOutQuestion LeftOut BreakOff BreakOffQuestion Suspected NotSuspected Retake Ungradable NotLowRisk
     Attempt Probability Vcdr Range NoBetter LookCloser Disc Cup Fovea NotFundus NotFundusAdvice FieldOff
     FieldOffAdvice OutOfFocus OutOfFocusAdvice Hazy HazyAdvice TooDark TooDarkAdvice TooBright
     TooBrightAdvice Glare GlareAdvice Shadow ShadowAdvice NoDisc NoDiscAdvice Unclear UnclearAdvice
     WrongEyeTitle LooksLeft LooksRight WhichEye ItIsRight ItIsLeft Decision DecisionRefer
     DecisionNotSuspected ReasonSuspectedRight ReasonSuspectedLeft ReasonUngradableRight
-    ReasonUngradableLeft ReasonNotPhotographedRight ReasonNotPhotographedLeft ReasonAsymmetry Saving Saved NotSaved Slip Print Printing Printed PrintFailed ScanHint
+    ReasonUngradableLeft ReasonNotPhotographedRight ReasonNotPhotographedLeft ReasonAsymmetry Saving Saved NotSaved NotKept StorageFull StorageFails Slip Print Printing Printed PrintFailed ScanHint
     NoDecision NoDiagnosis Report Journal BurnedIn CountExamined CountSuspected CountUngradable CountNotSuspected Export
     Exporting Exported ExportFailed SendNow Daylight Dark
 }

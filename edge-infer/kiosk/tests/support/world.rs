@@ -23,12 +23,14 @@ pub struct FakeWorld {
     /// How often saving fails before it works.
     pub failures: u32,
     pub photographs: Vec<String>,
+    /// The exam whose eye is in doubt.
+    pub in_doubt: Option<EyeExam>,
     pub visits: u32,
 }
 
 impl FakeWorld {
-    fn examine(&self, photograph: u32, eye: Laterality) -> Event {
-        let name = &self.photographs[photograph as usize];
+    fn examine(&mut self, photograph: u32, eye: Laterality) -> Event {
+        let name = self.photographs[photograph as usize].clone();
         let mut eye_seen = Some(eye);
         let value = |name: &str| name.parse().unwrap();
         let finding = match name.split_once('-') {
@@ -42,6 +44,7 @@ impl FakeWorld {
         };
         let uid = Uid(format!("2.25.500{photograph}"));
         let exam = EyeExam { uid, eye_seen, ..exam(eye, finding) };
+        self.in_doubt = exam.wrong_eye_alarm().then(|| exam.clone());
         Event::ExamDone { exam: Box::new(exam), picture: picture(eye_seen.unwrap()) }
     }
 }
@@ -85,6 +88,12 @@ impl FakeWorld {
                 self.failures -= 1;
                 vec![Event::SaveFailed(visit.uid)]
             }
+            Command::ResumeVisit(uid) => {
+                let found = self.saved.iter().find(|visit| visit.uid == uid).unwrap();
+                let pictures = [Laterality::Right, Laterality::Left].map(|eye| Some(picture(eye)));
+                vec![Event::VisitResumed { visit: Box::new(found.clone()), pictures }]
+            }
+            Command::CloseVisit(uid) => vec![Event::VisitClosed(uid)],
             Command::SaveVisit(visit) => {
                 let uid = visit.uid.clone();
                 self.saved.push(*visit);
@@ -96,11 +105,16 @@ impl FakeWorld {
             }
             Command::ExportUsb { .. } => vec![Event::ExportDone(self.saved.len() as u32)],
             Command::Sync => vec![Event::Delivered { waiting: 0 }],
-            Command::TakePhotograph { .. }
-            | Command::LiveView(_)
-            | Command::EyeConfirmed { .. }
-            | Command::LeaveOut { .. }
-            | Command::Lock => Vec::new(),
+            Command::EyeConfirmed { holds, .. } => {
+                let exam = self.in_doubt.take().unwrap();
+                let exam = Box::new(EyeExam { eye: holds, eye_confirmed: true, ..exam });
+                let picture = picture(exam.eye_seen.unwrap());
+                vec![Event::ExamDone { exam, picture }]
+            }
+            Command::LeaveOut { photographs } | Command::LeaveOutAll { photographs } => {
+                photographs.iter().map(|_| Event::LeftOut).collect()
+            }
+            Command::TakePhotograph { .. } | Command::LiveView(_) | Command::Lock => Vec::new(),
         }
     }
 }

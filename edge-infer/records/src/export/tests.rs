@@ -44,7 +44,7 @@ fn recorded() -> Recorded {
         exams: vec![exam(Right, graded), exam(Right, retake)],
         decision: Some(Decision::Refer { reasons: vec!["suspected_right".into()] }),
     };
-    Recorded { sequence: 12, pseudonym: "0123456789abcdef".into(), visit }
+    Recorded { sequence: 12, pseudonym: "0123456789abcdef".into(), closed_at: None, visit }
 }
 
 fn csv_text(identity: Identity) -> String {

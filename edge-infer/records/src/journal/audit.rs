@@ -62,7 +62,7 @@ impl Table {
             Self::Operators => "name, salt, memory_kib, passes, wrapped",
             Self::Visits => {
                 "sequence, uid, person_lookup, sealed_person, site, operator, begun_at, \
-                 without_photograph, decision"
+                 without_photograph, decision, closed_at"
             }
             Self::Exams => {
                 "sequence, uid, visit, eye, eye_seen, eye_confirmed, taken_at, photograph_sha256, \
@@ -75,7 +75,7 @@ impl Table {
     /// How many of the last columns came with later versions of the tables. Where such a one is NULL, the row is
     /// as before it came, and so is its hash.
     fn added(self) -> usize {
-        usize::from(self == Self::Exams)
+        usize::from(matches!(self, Self::Visits | Self::Exams))
     }
 
     /// The hash of one row; `None` where it is not there.

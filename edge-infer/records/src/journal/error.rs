@@ -119,6 +119,9 @@ pub enum JournalError {
     /// The visit has its decision.
     #[error("the visit {} is decided: nothing is added to it", .0.0)]
     Decided(Uid),
+    /// The visit was closed without a decision.
+    #[error("the visit {} is closed: nothing is added to it", .0.0)]
+    Closed(Uid),
     /// A new visit with exams or a decision, or a person without an identifier.
     #[error("not a new visit: {0}")]
     NotNew(&'static str),
@@ -139,11 +142,31 @@ pub enum JournalError {
     Stopped,
 }
 
+/// How the storage failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StorageFault {
+    /// It has no space left.
+    Full,
+    /// It cannot be written or read: read-only, pulled out, broken.
+    Fails,
+}
+
 fn next_try(wait_s: u64) -> String {
     if wait_s == 0 { "try again".to_owned() } else { format!("try again in {wait_s} s") }
 }
 
 impl JournalError {
+    /// Whether what was asked for was right and only the storage failed it: the same may be tried again. `None`:
+    /// it was refused for another reason.
+    #[must_use]
+    pub fn storage(&self) -> Option<StorageFault> {
+        match self {
+            Self::DiskFull { .. } => Some(StorageFault::Full),
+            Self::File { .. } | Self::Database { .. } | Self::Stopped => Some(StorageFault::Fails),
+            _ => None,
+        }
+    }
+
     /// Turns a file's error into one that names step and file.
     pub(super) fn io(step: &'static str, path: &Path) -> impl Fn(io::Error) -> Self {
         let path = path.to_owned();

@@ -6,7 +6,7 @@ use rusqlite::{Connection, OptionalExtension, Transaction, params};
 
 use super::audit::{Scribe, Table};
 use super::{Journal, JournalError, Session, Writer, schema};
-use crate::seal::{Cost, DataKey, Keys, SealError, Wrapped, recovery_box};
+use crate::seal::{Cost, DataKey, DeviceSecret, Keys, SealError, Wrapped, recovery_box};
 
 /// The fewest characters of a PIN.
 pub const MIN_PIN: usize = 6;
@@ -36,12 +36,21 @@ impl Journal {
     /// # Errors
     /// A wrong PIN, or too early after one; no such operator; the disk.
     pub fn unlock(&self, operator: &str, pin: &str) -> Result<(), JournalError> {
-        let (operator, pin) = (operator.to_owned(), zeroize::Zeroizing::new(pin.to_owned()));
+        let key = self.key_by_pin(operator, pin)?;
+        let operator = operator.to_owned();
         self.ask(move |writer| {
-            let key = writer.key_by_pin(&operator, &pin)?;
             writer.begin_session(operator, key);
             Ok(())
         })
+    }
+
+    /// The data key by a PIN. The long part of a try, Argon2, runs on the caller's thread: the writer records
+    /// meanwhile, and whoever waits for it waits for the disk alone.
+    fn key_by_pin(&self, operator: &str, pin: &str) -> Result<DataKey, JournalError> {
+        let name = operator.to_owned();
+        let attempt = self.ask(move |writer| writer.begin_try(name))?;
+        let opened = attempt.wrapped.open(operator, pin, &attempt.secret);
+        self.ask(move |writer| writer.end_try(&attempt, opened))
     }
 
     /// Forgets the keys. Readers that were made before keep theirs until they are dropped.
@@ -92,11 +101,8 @@ impl Journal {
     /// As [`Journal::unlock`]; a short new PIN.
     pub fn change_pin(&self, operator: &str, old: &str, new: &str) -> Result<(), JournalError> {
         let (operator, new) = (operator.to_owned(), checked(new)?);
-        let old = zeroize::Zeroizing::new(old.to_owned());
-        self.ask(move |writer| {
-            let key = writer.key_by_pin(&operator, &old)?;
-            writer.set_pin("pin_changed", &operator, &new, &key)
-        })
+        let key = self.key_by_pin(&operator, old)?;
+        self.ask(move |writer| writer.set_pin("pin_changed", &operator, &new, &key))
     }
 
     /// What the programme's private key opens ([`crate::seal::RecoveryKey::open`]) when every PIN is lost. No
@@ -166,6 +172,8 @@ impl Writer {
         self.session = Some(Session { operator, keys: Arc::new(Keys::new(key)) });
     }
 
+    /// Here Argon2 does run on the writer's thread: PINs are set when a device is set up, not while people are
+    /// examined.
     fn wrap(&self, key: &DataKey, operator: &str, pin: &str) -> Result<Wrapped, SealError> {
         Wrapped::new(key, operator, pin, &self.secret, self.cost)
     }
@@ -183,32 +191,48 @@ impl Writer {
         })
     }
 
-    /// The data key by a PIN; wrong tries are counted.
-    fn key_by_pin(&mut self, operator: &str, pin: &str) -> Result<DataKey, JournalError> {
+    /// Whether a try is heard now; if so, it counts as failed until it has succeeded.
+    fn begin_try(&mut self, operator: String) -> Result<Attempt, JournalError> {
         if !schema::is_founded(&self.connection)? {
             return Err(JournalError::NotFounded);
         }
-        let (wrapped, tries) = read_operator(&self.connection, operator)?
-            .ok_or_else(|| JournalError::NoOperator(operator.to_owned()))?;
+        let Some((wrapped, tries)) = read_operator(&self.connection, &operator)? else {
+            return Err(JournalError::NoOperator(operator));
+        };
         let now = self.clock.now().seconds();
         if let Some(wait_s) = tries.wait_at(now) {
             if tries.failed_at.is_some_and(|failed_at| now < failed_at) {
                 // The clock went back: the wait begins anew instead of lasting until the clock is there again.
-                self.count_failures(operator, tries.failures, Some(now))?;
+                self.count_failures(&operator, tries.failures, Some(now))?;
             }
             return Err(JournalError::Wait { wait_s });
         }
         let failures = tries.failures.saturating_add(1);
-        self.count_failures(operator, failures, Some(now))?;
-        match wrapped.open(operator, pin, &self.secret) {
+        self.count_failures(&operator, failures, Some(now))?;
+        Ok(Attempt { operator, wrapped, failures, secret: Arc::clone(&self.secret) })
+    }
+
+    /// Writes down what came of a try.
+    fn end_try(
+        &mut self,
+        attempt: &Attempt,
+        opened: Result<DataKey, SealError>,
+    ) -> Result<DataKey, JournalError> {
+        let Attempt { operator, wrapped, failures, .. } = attempt;
+        match opened {
             Ok(key) => {
+                // Meanwhile the operator may have been removed, or the PIN changed.
+                let now = read_operator(&self.connection, operator)?;
+                if now.is_none_or(|(now, _)| now != *wrapped) {
+                    return Err(JournalError::NoOperator(operator.clone()));
+                }
                 self.count_failures(operator, 0, None)?;
                 self.write_down("unlocked", operator)?;
                 Ok(key)
             }
             Err(SealError::WrongPin) => {
                 self.write_down("pin_refused", operator)?;
-                Err(JournalError::WrongPin { wait_s: wait_after(failures) })
+                Err(JournalError::WrongPin { wait_s: wait_after(*failures) })
             }
             Err(error) => Err(error.into()),
         }
@@ -233,6 +257,15 @@ impl Writer {
             scribe.record(tx, action, Table::Operators, operator)
         })
     }
+}
+
+/// A try of a PIN that is heard.
+struct Attempt {
+    operator: String,
+    wrapped: Wrapped,
+    /// Wrong PINs in a row, should this be another one.
+    failures: u32,
+    secret: Arc<DeviceSecret>,
 }
 
 /// Wrong PINs in a row.

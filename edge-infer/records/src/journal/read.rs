@@ -40,6 +40,8 @@ pub struct Recorded {
     pub sequence: i64,
     /// The same for every visit of a person, and without the keys nobody's: 16 hexadecimal digits.
     pub pseudonym: String,
+    /// When it was closed without a decision, if it was.
+    pub closed_at: Option<String>,
     /// The visit.
     pub visit: Visit,
 }
@@ -55,8 +57,10 @@ pub struct Summary {
     pub referred: u64,
     /// Of those, because an eye could not be graded, whatever other reasons there are.
     pub ungradable: u64,
-    /// Visits without a decision.
+    /// Visits without a decision that may still come to one.
     pub open: u64,
+    /// Visits that were closed without a decision.
+    pub closed: u64,
     /// Photographs.
     pub photographs: u64,
     /// Photographs that had to be taken again.
@@ -119,6 +123,14 @@ impl Reader {
         self.visits("begun_at >= ?1 AND begun_at < ?2", &[&from.to_string(), &to.to_string()])
     }
 
+    /// The visits that nobody has decided or closed, whenever they began, in the order in which they were recorded.
+    ///
+    /// # Errors
+    /// Locked; altered data.
+    pub fn open_visits(&self) -> Result<Vec<Recorded>, JournalError> {
+        self.visits("decision IS NULL AND closed_at IS NULL", &[])
+    }
+
     /// A period in numbers; needs no keys.
     ///
     /// # Errors
@@ -126,7 +138,8 @@ impl Reader {
     pub fn summary(&self, period: Period) -> Result<Summary, JournalError> {
         let bounds = [period.from.to_string(), period.to.to_string()];
         let mut summary = Summary::default();
-        let sql = "SELECT decision FROM visits WHERE begun_at >= ?1 AND begun_at < ?2";
+        let sql = "SELECT decision FROM visits \
+                   WHERE begun_at >= ?1 AND begun_at < ?2 AND closed_at IS NULL";
         self.each(sql, &bounds, |decision| {
             summary.visits += 1;
             match decision.as_deref().map(parse::<Decision>).transpose()? {
@@ -139,6 +152,13 @@ impl Reader {
                     summary.ungradable += u64::from(ungradable);
                 }
             }
+            Ok(())
+        })?;
+        let sql = "SELECT closed_at FROM visits \
+                   WHERE begun_at >= ?1 AND begun_at < ?2 AND closed_at IS NOT NULL";
+        self.each(sql, &bounds, |_| {
+            summary.visits += 1;
+            summary.closed += 1;
             Ok(())
         })?;
         let sql = "SELECT finding FROM exams JOIN visits ON visits.uid = exams.visit \
@@ -207,17 +227,17 @@ impl Reader {
     fn visits(&self, which: &str, values: &[&dyn ToSql]) -> Result<Vec<Recorded>, JournalError> {
         let sql = format!(
             "SELECT sequence, uid, person_lookup, sealed_person, site, operator, begun_at, \
-             without_photograph, decision FROM visits WHERE {which} ORDER BY sequence"
+             without_photograph, decision, closed_at FROM visits WHERE {which} ORDER BY sequence"
         );
         let rows = self.collect(&sql, values, |row| {
             let texts = (row.get(4)?, row.get(5)?, row.get(6)?, row.get(7)?, row.get(8)?);
-            Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, texts))
+            Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, texts, row.get(9)?))
         })?;
         rows.into_iter().map(|row| self.recorded(row)).collect()
     }
 
     fn recorded(&self, row: VisitRow) -> Result<Recorded, JournalError> {
-        let (sequence, uid, lookup, sealed, texts) = row;
+        let (sequence, uid, lookup, sealed, texts, closed_at) = row;
         let (site, operator, begun_at, without, decision) = texts;
         let Sealed { person, note } = self.open_person(&uid, &sealed)?;
         let visit = Visit {
@@ -232,7 +252,7 @@ impl Reader {
             decision: decision.as_deref().map(parse).transpose()?,
         };
         let pseudonym = hexadecimal(&lookup[..8]);
-        Ok(Recorded { sequence, pseudonym, visit })
+        Ok(Recorded { sequence, pseudonym, closed_at, visit })
     }
 
     fn exams(&self, visit: &str) -> Result<Vec<EyeExam>, JournalError> {
@@ -291,8 +311,8 @@ impl Reader {
 
 /// Site, operator, time, eyes without a photograph, decision.
 type VisitTexts = (String, String, String, String, Option<String>);
-/// Sequence, UID, lookup, sealed person, and the texts.
-type VisitRow = (i64, String, Hash, Vec<u8>, VisitTexts);
+/// Sequence, UID, lookup, sealed person, the texts, and when it was closed.
+type VisitRow = (i64, String, Hash, Vec<u8>, VisitTexts, Option<String>);
 
 fn failed() -> impl Fn(rusqlite::Error) -> JournalError {
     JournalError::database("reading")

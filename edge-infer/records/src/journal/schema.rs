@@ -8,7 +8,7 @@ use rusqlite::{Connection, OpenFlags};
 use super::error::JournalError;
 
 /// Each step brings the tables to the next `user_version`; a released step is never changed.
-const MIGRATIONS: [&str; 2] = [
+const MIGRATIONS: [&str; 3] = [
     "
     CREATE TABLE vault (
         id INTEGER PRIMARY KEY CHECK (id = 1),
@@ -90,6 +90,10 @@ const MIGRATIONS: [&str; 2] = [
 ",
     "
     ALTER TABLE exams ADD COLUMN burned_in INTEGER;
+",
+    "
+    ALTER TABLE visits ADD COLUMN closed_at TEXT;
+    CREATE INDEX visits_open ON visits (sequence) WHERE decision IS NULL AND closed_at IS NULL;
 ",
 ];
 

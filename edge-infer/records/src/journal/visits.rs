@@ -1,4 +1,6 @@
-//! Writing visits: begun, examined, amended, decided.
+//! Writing visits: begun, examined, amended, decided or closed.
+
+use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
 use serde::{Deserialize, Serialize};
@@ -39,22 +41,35 @@ impl Journal {
     /// Records an exam with its photograph: when this returns, both survive a power cut.
     ///
     /// # Errors
-    /// Locked; no such visit, or it is decided; the exam is recorded already; the photograph is not the
+    /// Locked; no such visit, or it is decided or closed; the exam is recorded already; the photograph is not the
     /// one of the exam; a number in the finding is none, a time is not RFC 3339; the disk.
     pub fn record_exam(
         &self,
         visit: &Uid,
         exam: &EyeExam,
-        photograph: Vec<u8>,
+        photograph: impl Into<Arc<Vec<u8>>>,
     ) -> Result<(), JournalError> {
-        let (visit, exam) = (visit.clone(), exam.clone());
+        let (visit, exam, photograph) = (visit.clone(), exam.clone(), photograph.into());
         self.ask(move |writer| writer.record_exam(&visit, &exam, &photograph))
+    }
+
+    /// Writes down that a photograph stayed without a person: by its SHA-256, for nothing else is known of it.
+    ///
+    /// # Errors
+    /// The disk.
+    pub fn leave_out(&self, photograph_sha256: &str) -> Result<(), JournalError> {
+        let details = photograph_sha256.to_owned();
+        self.ask(move |writer| {
+            writer.transact("noting a photograph that was left out", |tx, scribe| {
+                scribe.append(tx, "photograph_left_out", None, Some(&details))
+            })
+        })
     }
 
     /// Records that the operator looked again and stands by the exam's eye.
     ///
     /// # Errors
-    /// Locked; no such exam; its visit is decided; the disk.
+    /// Locked; no such exam; its visit is decided or closed; the disk.
     pub fn confirm_eye(&self, exam: &Uid) -> Result<(), JournalError> {
         let exam = exam.clone();
         self.ask(move |writer| {
@@ -67,7 +82,7 @@ impl Journal {
     /// for delivery by `kinds`. The same decision again changes nothing.
     ///
     /// # Errors
-    /// Locked; no such visit; another decision is recorded; the disk.
+    /// Locked; no such visit; another decision is recorded, or the visit is closed; the disk.
     pub fn decide_visit(
         &self,
         visit: &Uid,
@@ -81,6 +96,18 @@ impl Journal {
                 decide(tx, scribe, &visit, &decision)?;
                 deliveries::queue_visit(tx, scribe, &visit, &kinds)
             })
+        })
+    }
+
+    /// Closes a visit without a decision: nothing is added to it any more. Again, it changes nothing.
+    ///
+    /// # Errors
+    /// Locked; no such visit; it is decided; the disk.
+    pub fn close_visit(&self, visit: &Uid) -> Result<(), JournalError> {
+        let visit = visit.clone();
+        self.ask(move |writer| {
+            writer.session()?;
+            writer.transact("closing a visit", |tx, scribe| close(tx, scribe, &visit))
         })
     }
 }
@@ -109,7 +136,7 @@ impl Writer {
         let without = json(&visit.without_photograph)?;
         self.transact("recording a visit", |tx, scribe| {
             let failed = JournalError::database("recording a visit");
-            if decision_of(tx, &visit.uid)?.is_some() {
+            if standing_of(tx, &visit.uid)?.is_some() {
                 return Err(JournalError::Exists(visit.uid.clone()));
             }
             let sql = "INSERT INTO visits (uid, person_lookup, sealed_person, site, operator, \
@@ -236,23 +263,34 @@ fn check_time(text: &str) -> Result<(), JournalError> {
     }
 }
 
-/// The decision of a visit, as JSON; the outer `None` where there is no such visit.
-fn decision_of(
-    connection: &Connection,
-    visit: &Uid,
-) -> Result<Option<Option<String>>, JournalError> {
-    connection
-        .query_row("SELECT decision FROM visits WHERE uid = ?1", [&visit.0], |row| row.get(0))
-        .optional()
-        .map_err(JournalError::database("reading a decision"))
+/// How a recorded visit stands.
+enum Standing {
+    Open,
+    /// Its decision, as JSON.
+    Decided(String),
+    Closed,
 }
 
-/// The visit must be there and undecided.
+/// `None` where there is no such visit.
+fn standing_of(connection: &Connection, visit: &Uid) -> Result<Option<Standing>, JournalError> {
+    let sql = "SELECT decision, closed_at IS NOT NULL FROM visits WHERE uid = ?1";
+    let row = connection.query_row(sql, [&visit.0], |row| {
+        Ok(match (row.get(0)?, row.get(1)?) {
+            (Some(decision), _) => Standing::Decided(decision),
+            (None, true) => Standing::Closed,
+            (None, false) => Standing::Open,
+        })
+    });
+    row.optional().map_err(JournalError::database("reading how a visit stands"))
+}
+
+/// The visit must be there, undecided and not closed.
 fn check_open(connection: &Connection, visit: &Uid) -> Result<(), JournalError> {
-    match decision_of(connection, visit)? {
+    match standing_of(connection, visit)? {
         None => Err(JournalError::NoVisit(visit.clone())),
-        Some(Some(_)) => Err(JournalError::Decided(visit.clone())),
-        Some(None) => Ok(()),
+        Some(Standing::Decided(_)) => Err(JournalError::Decided(visit.clone())),
+        Some(Standing::Closed) => Err(JournalError::Closed(visit.clone())),
+        Some(Standing::Open) => Ok(()),
     }
 }
 
@@ -285,15 +323,23 @@ fn decide(
     decision: &Decision,
 ) -> Result<(), JournalError> {
     let decision = json(decision)?;
-    match decision_of(tx, visit)? {
-        None => Err(JournalError::NoVisit(visit.clone())),
-        Some(Some(recorded)) if recorded == decision => Ok(()),
-        Some(Some(_)) => Err(JournalError::Decided(visit.clone())),
-        Some(None) => {
-            let sql = "UPDATE visits SET decision = ?2 WHERE uid = ?1";
-            tx.execute(sql, params![visit.0, decision])
-                .map_err(JournalError::database("recording a decision"))?;
-            scribe.record(tx, "visit_decided", Table::Visits, &visit.0)
-        }
+    match standing_of(tx, visit)? {
+        Some(Standing::Decided(recorded)) if recorded == decision => return Ok(()),
+        _ => check_open(tx, visit)?,
     }
+    let sql = "UPDATE visits SET decision = ?2 WHERE uid = ?1";
+    tx.execute(sql, params![visit.0, decision])
+        .map_err(JournalError::database("recording a decision"))?;
+    scribe.record(tx, "visit_decided", Table::Visits, &visit.0)
+}
+
+fn close(tx: &Transaction, scribe: &Scribe, visit: &Uid) -> Result<(), JournalError> {
+    match standing_of(tx, visit)? {
+        Some(Standing::Closed) => return Ok(()),
+        _ => check_open(tx, visit)?,
+    }
+    let sql = "UPDATE visits SET closed_at = ?2 WHERE uid = ?1";
+    tx.execute(sql, params![visit.0, scribe.at.to_string()])
+        .map_err(JournalError::database("closing a visit"))?;
+    scribe.record(tx, "visit_closed", Table::Visits, &visit.0)
 }

@@ -95,6 +95,57 @@ fn what_cannot_be_recorded_is_refused_and_changes_nothing() {
 }
 
 #[test]
+fn a_visit_is_closed_without_a_decision_once_and_for_all() {
+    let folder = tempfile::tempdir().unwrap();
+    let journal = found(folder.path());
+    for number in 0..4 {
+        journal.begin_visit(&visit(number)).unwrap();
+    }
+    examine(&journal, &visit(0), 1, 100).unwrap();
+    let exam = examine(&journal, &visit(1), 2, 100).unwrap();
+    journal.decide_visit(&visit(2).uid, &Decision::NotSuspected, &[]).unwrap();
+    let open = || {
+        let open = journal.reader().unwrap().open_visits().unwrap();
+        open.into_iter().map(|recorded| recorded.visit.person.id).collect::<Vec<_>>()
+    };
+    assert_eq!(open(), ["P-0000", "P-0001", "P-0003"]);
+    journal.close_visit(&visit(1).uid).unwrap();
+    let rows = journal.reader().unwrap().verify(None).unwrap().audit_rows;
+    journal.close_visit(&visit(1).uid).unwrap();
+    assert_eq!(journal.reader().unwrap().verify(None).unwrap().audit_rows, rows);
+    assert_eq!(open(), ["P-0000", "P-0003"]);
+    let closed = journal.reader().unwrap().visit(&visit(1).uid).unwrap();
+    assert_eq!(closed.closed_at.as_deref(), Some("2026-05-01T09:30:00Z"));
+    assert_eq!((closed.visit.exams.len(), closed.visit.decision), (1, None));
+
+    let database = rusqlite::Connection::open(folder.path().join("journal/journal.db")).unwrap();
+    let sql = "SELECT operator, subject FROM audit WHERE action = 'visit_closed'";
+    let row = |row: &rusqlite::Row| Ok((row.get(0)?, row.get(1)?));
+    let noted: (String, String) = database.query_row(sql, (), row).unwrap();
+    assert_eq!(noted, (OPERATOR.to_owned(), visit(1).uid.0));
+
+    // A photograph that stayed without a person is noted as well.
+    journal.leave_out(&"ab".repeat(32)).unwrap();
+    let sql = "SELECT operator, details FROM audit WHERE action = 'photograph_left_out'";
+    let noted: (String, String) = database.query_row(sql, (), row).unwrap();
+    assert_eq!(noted, (OPERATOR.to_owned(), "ab".repeat(32)));
+
+    let refused = |answer: Result<(), JournalError>| {
+        assert!(matches!(answer, Err(JournalError::Closed(_))), "{answer:?}");
+    };
+    refused(examine(&journal, &visit(1), 3, 100).map(drop));
+    refused(journal.confirm_eye(&exam.uid));
+    refused(journal.decide_visit(&visit(1).uid, &Decision::NotSuspected, &[]));
+    let decided = journal.close_visit(&visit(2).uid);
+    assert!(matches!(decided, Err(JournalError::Decided(_))), "{decided:?}");
+    assert!(matches!(journal.close_visit(&visit(9).uid), Err(JournalError::NoVisit(_))));
+    let counts = journal.reader().unwrap().summary(period(86_400)).unwrap();
+    assert_eq!((counts.visits, counts.examined, counts.open, counts.closed), (4, 1, 2, 1));
+    journal.lock().unwrap();
+    assert!(matches!(journal.close_visit(&visit(0).uid), Err(JournalError::Locked)));
+}
+
+#[test]
 fn a_locked_journal_counts_and_says_nothing_of_anybody() {
     let folder = tempfile::tempdir().unwrap();
     let journal = found(folder.path());
@@ -157,6 +208,7 @@ fn a_day_in_numbers() {
         referred: 2,
         ungradable: 1,
         open: 1,
+        closed: 0,
         photographs: 1 + 2 + 3 + 4,
         retakes: 1 + 2 + 3,
     };

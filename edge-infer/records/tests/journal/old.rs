@@ -37,7 +37,7 @@ fn an_older_journal_is_read_verified_and_continued() {
     let folder = tempfile::tempdir().unwrap();
     lay(folder.path());
     let locked = || Reader::open_locked(&folder.path().join("journal"));
-    assert!(matches!(locked(), Err(JournalError::Older { found: 1, known: 2 })));
+    assert!(matches!(locked(), Err(JournalError::Older { found: 1, known: 3 })));
 
     let journal = unlocked(folder.path());
     let verified = journal.reader().unwrap().verify(None).unwrap();
@@ -47,6 +47,16 @@ fn an_older_journal_is_read_verified_and_continued() {
     assert!(recorded.exams[0].eye_confirmed);
     assert_eq!(recorded.person, visit(1).person);
 
+    // Its visits go on, or are closed, as new ones are.
+    let open = journal.reader().unwrap().open_visits().unwrap();
+    for recorded in &open {
+        assert_eq!(recorded.closed_at, None);
+        journal.close_visit(&recorded.visit.uid).unwrap();
+    }
+    assert_eq!(
+        journal.reader().unwrap().summary(period(86_400)).unwrap().closed,
+        open.len() as u64
+    );
     journal.begin_visit(&visit(2)).unwrap();
     for (number, burned_in) in [(3, Some(true)), (4, Some(false)), (5, None)] {
         let bytes = photograph(number, 100);

@@ -1,7 +1,8 @@
 //! PINs: right, wrong, changed, lost.
 
+use glaucoma_records::disk::SystemDisk;
 use glaucoma_records::journal::{Journal, JournalError};
-use glaucoma_records::seal::{DataKey, RecoveryKey, SealError};
+use glaucoma_records::seal::{Cost, DataKey, RecoveryKey, SealError};
 
 use crate::support::*;
 
@@ -51,6 +52,37 @@ fn a_clock_that_goes_back_begins_the_wait_anew_and_does_not_lock_out_for_years()
     assert_eq!(wait_of(journal.unlock(OPERATOR, PIN)), 5);
     clock.pass(5);
     journal.unlock(OPERATOR, PIN).unwrap();
+}
+
+/// What a try of a PIN costs is paid by whoever tries: exams are recorded meanwhile.
+#[test]
+fn a_pin_is_tried_while_visits_are_recorded() {
+    let folder = tempfile::tempdir().unwrap();
+    let clock = HandClock::at(MORNING);
+    drop(found(folder.path()));
+    let mut settings = settings(folder.path(), &clock, Box::new(SystemDisk));
+    settings.cost = Cost { memory_kib: 64 * 1024, passes: 20 };
+    let journal = Journal::open(settings).unwrap();
+    journal.unlock(OPERATOR, PIN).unwrap();
+    journal.add_operator("Bela", "314159").unwrap();
+    let mut recorded = 0;
+    std::thread::scope(|scope| {
+        let tried = scope.spawn(|| journal.unlock("Bela", "314159"));
+        while !tried.is_finished() {
+            journal.begin_visit(&visit(recorded)).unwrap();
+            recorded += 1;
+        }
+        tried.join().unwrap().unwrap();
+    });
+    // One before the try began, and one that would have waited for it.
+    assert!(recorded > 5, "{recorded} visits");
+    // Who is removed while the PIN is tried does not come in.
+    std::thread::scope(|scope| {
+        let tried = scope.spawn(|| journal.unlock("Bela", "314159"));
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        journal.remove_operator("Bela").unwrap();
+        assert!(matches!(tried.join().unwrap(), Err(JournalError::NoOperator(_))));
+    });
 }
 
 #[test]

@@ -8,7 +8,7 @@ use rusqlite::Connection;
 
 use crate::support::*;
 
-/// A closed journal with two visits, four exams and a delivery.
+/// A closed journal with three visits, one of them without an exam, four exams and a delivery.
 fn journal(folder: &Path) {
     let journal = found(folder);
     for number in 0..2 {
@@ -18,6 +18,8 @@ fn journal(folder: &Path) {
         let kinds = [DeliveryKind::FhirBundle];
         journal.decide_visit(&visit(number).uid, &Decision::NotSuspected, &kinds).unwrap();
     }
+    journal.begin_visit(&visit(2)).unwrap();
+    journal.close_visit(&visit(2).uid).unwrap();
     journal.acknowledge(DeliveryKind::FhirBundle, &visit(0).uid, "201 Created").unwrap();
     drop(journal);
     std::fs::copy(folder.join("journal/journal.db"), folder.join("copy.db")).unwrap();
@@ -149,7 +151,7 @@ fn every_value_of_every_record_counts() {
             tried += 1;
         }
     }
-    assert_eq!(tried, 4 + 5 + 9 + 12 + 5, "columns");
+    assert_eq!(tried, 4 + 5 + 10 + 12 + 5, "columns");
     // Rows removed and rows put in.
     for (sql, what) in [
         ("DELETE FROM outbox WHERE sequence = 1", "is missing"),
