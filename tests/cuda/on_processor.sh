@@ -29,7 +29,7 @@ cargo build --profile "$PROFILE" -p host-train --features cuda --bin host-train 
 for precision in f32 tf32 bf16; do
   echo "Against the CPU, $precision; the largest errors:"
   "$BUILT/examples/cuda_check" cuda "$precision" > "$HERE/log" || { tail -20 "$HERE/log"; exit 1; }
-  sort -r -g "$HERE/log" | head -3
+  sort -r -g "$HERE/log" | sed -n 1,3p # head would stop the script by closing the pipe early
   tail -1 "$HERE/log"
 done
 echo "Two processes, first without NCCL:"
