@@ -74,10 +74,10 @@ fn watch(
 ) {
     let mut status = None;
     loop {
-        let now = Some(running.status(Instant::now()));
-        if now != status {
-            println!("{:?}", now.unwrap());
-            status = now;
+        let now = running.status(Instant::now());
+        if status.as_ref() != Some(&now) {
+            println!("{now:?}");
+            status = Some(now);
         }
         if let Ok(photograph) = photographs.recv_timeout(Duration::from_millis(50)) {
             println!("photograph {} of {} bytes", photograph.sha256, photograph.bytes.len());
