@@ -19,7 +19,7 @@ const BYTES: usize = 576;
 fn sides(form: Form, grid: Option<Grid>) -> (usize, usize) {
     match (form, grid) {
         // The matrix unit takes 3x3 kernels alone.
-        #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+        #[cfg(target_arch = "x86_64")]
         (Form::Amx, Some(_)) => (3, 32),
         _ => (1, 24),
     }

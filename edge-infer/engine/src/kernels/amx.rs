@@ -26,14 +26,15 @@ const LINES: usize = KERNEL * BLOCK / DEPTH;
 /// Sums of one matrix of pixels and one block of outputs.
 type Sums = [[i32; BLOCK]; ROWS];
 
-/// Whether the processor has the unit and the system lets this process use it. Asks the system for that,
-/// as Linux wants it, the first time.
+/// Whether the processor has the unit and the system, Linux, lets this process use it, for which it wants to be
+/// asked: once.
 pub fn available() -> bool {
     static ALLOWED: OnceLock<bool> = OnceLock::new();
     *ALLOWED.get_or_init(|| {
         const TILES_AND_BYTES: u32 = 1 << 24 | 1 << 25;
         let most = __cpuid_count(0, 0).eax;
-        most >= 7 && __cpuid_count(7, 0).edx & TILES_AND_BYTES == TILES_AND_BYTES && allowed()
+        let there = most >= 7 && __cpuid_count(7, 0).edx & TILES_AND_BYTES == TILES_AND_BYTES;
+        there && cfg!(target_os = "linux") && allowed()
     })
 }
 
@@ -70,21 +71,29 @@ pub fn convolve_rows(
         return avx512::convolve_rows(conv, sources, first_row, layout, output);
     }
     let _unit = Unit::configured();
-    let mut inputs = Vec::new();
+    let mut room = Room { inputs: Vec::new(), sums: [[[0; BLOCK]; ROWS]; 4] };
     for_each_tile(conv, sources, first_row, layout, output, [2 * ROWS, ROWS, 4, 1], 2, |tile| {
         // SAFETY: `Form::available` offers this form only where the processor has these
         // instructions and the system allows them, the unit is configured, and a tile's pointers are
         // good for what its docstring says.
         unsafe {
             match (tile.pixels, tile.blocks) {
-                (32, 2) => compute::<2, 2>(tile, &mut inputs),
-                (32, _) => compute::<2, 1>(tile, &mut inputs),
-                (ROWS, 2) => compute::<1, 2>(tile, &mut inputs),
-                (ROWS, _) => compute::<1, 1>(tile, &mut inputs),
+                (32, 2) => compute::<2, 2>(tile, &mut room),
+                (32, _) => compute::<2, 1>(tile, &mut room),
+                (ROWS, 2) => compute::<1, 2>(tile, &mut room),
+                (ROWS, _) => compute::<1, 1>(tile, &mut room),
                 _ => avx512::compute_rest(tile),
             }
         }
     });
+}
+
+/// What tiles need in turn.
+struct Room {
+    /// Where each matrix of pixels begins.
+    inputs: Vec<*const u8>,
+    /// Pixels first, then blocks.
+    sums: [Sums; 4],
 }
 
 /// The unit, set up for the matrices used here; given back when dropped, so that the system need not
@@ -172,7 +181,7 @@ macro_rules! multiply {
     };
 }
 
-/// Computes `HALVES` times 16 pixels of `BLOCKS` blocks. `inputs` is room to list what is read.
+/// Computes `HALVES` times 16 pixels of `BLOCKS` blocks. What `room` holds before does not matter.
 ///
 /// # Safety
 /// The processor has the instructions, the unit is configured, and `tile` is as its docstring says, of that
@@ -180,7 +189,7 @@ macro_rules! multiply {
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
 unsafe fn compute<const HALVES: usize, const BLOCKS: usize>(
     tile: &Tile<'_>,
-    inputs: &mut Vec<*const u8>,
+    Room { inputs, sums }: &mut Room,
 ) {
     inputs.clear();
     for window in tile.windows() {
@@ -193,9 +202,6 @@ unsafe fn compute<const HALVES: usize, const BLOCKS: usize>(
     if inputs.is_empty() {
         return;
     }
-    // Pixels first, then blocks.
-    let mut sums = [[[0; BLOCK]; ROWS]; 4];
-    let sums: &mut [Sums; 4] = &mut sums;
     // SAFETY: of each of `inputs` 16 rows of 48 bytes are read, one pixel apart, from `HALVES` pixels: what
     // a window promises; of the weights 12 lines of each block an input, which are all of them; written
     // are the four sums.
@@ -247,13 +253,15 @@ unsafe fn compute<const HALVES: usize, const BLOCKS: usize>(
                     "tdpbusd tmm0, tmm4, tmm6",
                 write: "tilestored [{sums} + {line}*1], tmm0"),
         }
+        let top = _mm512_set1_ps(f32::from(tile.top));
         for block in 0..BLOCKS {
             let bias = _mm512_loadu_si512(tile.bias.add(block * BLOCK).cast());
+            let multiplier = _mm512_loadu_ps(tile.multiplier.add(block * BLOCK));
             let output = tile.output.add(block * tile.output_block_len);
             for half in 0..HALVES {
                 for (row, sum) in sums[2 * half + block].iter().enumerate() {
                     let sum = _mm512_add_epi32(_mm512_loadu_si512(sum.as_ptr().cast()), bias);
-                    let bytes = avx512::requantised(sum, tile, block);
+                    let bytes = avx512::requantised(sum, multiplier, top);
                     _mm_storeu_si128(output.add((half * ROWS + row) * BLOCK).cast(), bytes);
                 }
             }

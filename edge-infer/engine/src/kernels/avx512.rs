@@ -85,27 +85,23 @@ unsafe fn compute<const PIXELS: usize, const BLOCKS: usize>(tile: &Tile<'_>) {
                 }
             }
         }
+        let top = _mm512_set1_ps(f32::from(tile.top));
         for block in 0..BLOCKS {
+            let multiplier = _mm512_loadu_ps(tile.multiplier.add(block * BLOCK));
             let output = tile.output.add(block * tile.output_block_len);
             for (pixel, sums) in sums.iter().enumerate() {
-                let bytes = requantised(sums[block], tile, block);
+                let bytes = requantised(sums[block], multiplier, top);
                 _mm_storeu_si128(output.add(pixel * BLOCK).cast(), bytes);
             }
         }
     }
 }
 
-/// The outputs of one pixel of a tile's block from their sums; see [`super::integer::requantise`].
-///
-/// # Safety
-/// The processor has the instructions, and the block is one of the tile's.
+/// The outputs of one pixel of a block from their sums; see [`super::integer::requantise`].
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
-pub unsafe fn requantised(sums: __m512i, tile: &Tile<'_>, block: usize) -> __m128i {
-    // SAFETY: the tile promises a multiplier for each channel of its blocks.
-    let multiplier = unsafe { _mm512_loadu_ps(tile.multiplier.add(block * BLOCK)) };
+pub fn requantised(sums: __m512i, multiplier: __m512, top: __m512) -> __m128i {
     let value = _mm512_mul_ps(_mm512_cvtepi32_ps(sums), multiplier);
-    let top = _mm512_set1_ps(f32::from(tile.top));
     let value = _mm512_min_ps(_mm512_max_ps(value, _mm512_setzero_ps()), top);
     _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(value))
 }

@@ -32,10 +32,7 @@ macro_rules! in_every_form {
                 // instructions; the body itself is safe code.
                 // The compiler makes slower code of these loops for AVX-512 than for AVX2.
                 #[cfg(target_arch = "x86_64")]
-                Form::Avx2 | Form::Avx512Vnni => unsafe { avx2($($arg),*) },
-                // SAFETY: as above.
-                #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
-                Form::Amx => unsafe { avx2($($arg),*) },
+                Form::Avx2 | Form::Avx512Vnni | Form::Amx => unsafe { avx2($($arg),*) },
                 // Whatever is compiled for 64-bit ARM may use NEON.
                 #[cfg(target_arch = "aarch64")]
                 Form::Neon | Form::NeonDotprod => body($($arg),*),
@@ -199,10 +196,9 @@ fn first_sums(
         }
         // SAFETY: `Form::available` offers these forms only where the processor has AVX2 and FMA.
         #[cfg(target_arch = "x86_64")]
-        Form::Avx2 | Form::Avx512Vnni => unsafe { super::avx2::first_sums(weights, bias, lines) },
-        // SAFETY: as above.
-        #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
-        Form::Amx => unsafe { super::avx2::first_sums(weights, bias, lines) },
+        Form::Avx2 | Form::Avx512Vnni | Form::Amx => unsafe {
+            super::avx2::first_sums(weights, bias, lines)
+        },
         #[cfg(target_arch = "aarch64")]
         Form::Neon | Form::NeonDotprod => super::neon::first_sums(weights, bias, lines),
     }

@@ -163,7 +163,7 @@ pub fn convolve_rows(
         Form::Avx2 => super::avx2::convolve_rows(conv, sources, first_row, layout, output),
         #[cfg(target_arch = "x86_64")]
         Form::Avx512Vnni => super::avx512::convolve_rows(conv, sources, first_row, layout, output),
-        #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+        #[cfg(target_arch = "x86_64")]
         Form::Amx => super::amx::convolve_rows(conv, sources, first_row, layout, output),
         #[cfg(target_arch = "aarch64")]
         Form::Neon => super::neon::convolve_rows(conv, sources, first_row, layout, output),

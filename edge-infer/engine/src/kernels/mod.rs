@@ -3,7 +3,7 @@
 //!
 //! `unsafe` lives below this module alone.
 
-#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+#[cfg(target_arch = "x86_64")]
 mod amx;
 #[cfg(target_arch = "x86_64")]
 mod avx2;
@@ -33,7 +33,7 @@ pub enum Form {
     #[cfg(target_arch = "x86_64")]
     Avx512Vnni,
     /// The same, and its 3x3 convolutions of integers with AMX; on Linux.
-    #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+    #[cfg(target_arch = "x86_64")]
     Amx,
     /// 64-bit ARM.
     #[cfg(target_arch = "aarch64")]
@@ -59,7 +59,6 @@ impl Form {
                 && is_x86_feature_detected!("avx512vnni");
             if wide && forms.contains(&Form::Avx2) {
                 forms.push(Form::Avx512Vnni);
-                #[cfg(target_os = "linux")]
                 if amx::available() {
                     forms.push(Form::Amx);
                 }
@@ -90,7 +89,7 @@ impl Form {
             Form::Avx2 => "avx2",
             #[cfg(target_arch = "x86_64")]
             Form::Avx512Vnni => "avx512-vnni",
-            #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+            #[cfg(target_arch = "x86_64")]
             Form::Amx => "amx-int8",
             #[cfg(target_arch = "aarch64")]
             Form::Neon => "neon",

@@ -74,9 +74,7 @@ fn in_form<const OUT: usize>(
         // SAFETY: `Form::available` offers these forms only where the processor has their
         // instructions.
         #[cfg(target_arch = "x86_64")]
-        Form::Avx512Vnni => unsafe { avx512::<OUT>(task, output, scratch) },
-        #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
-        Form::Amx => unsafe { avx512::<OUT>(task, output, scratch) },
+        Form::Avx512Vnni | Form::Amx => unsafe { avx512::<OUT>(task, output, scratch) },
         #[cfg(target_arch = "x86_64")]
         Form::Avx2 => unsafe { avx2::<OUT>(task, output, scratch) },
         // SAFETY: every 64-bit ARM processor has these instructions.
