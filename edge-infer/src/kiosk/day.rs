@@ -150,13 +150,9 @@ fn camera<'scope>(
         for photograph in incoming {
             let event = match photographs.put(Photograph::from(photograph)) {
                 Put::Waits(arrival) => Event::PhotographTaken(arrival),
-                Put::Stood(stood) => match stood.leave_out(journal) {
+                Put::Stood(stood) => match photographs.pass_over(*stood, journal) {
                     Ok(()) => Event::LeftOut,
-                    Err(kept) => {
-                        let (photograph, error) = *kept;
-                        tracing::error!("{error}");
-                        Event::PhotographTaken(photographs.put_back(photograph))
-                    }
+                    Err(waits) => Event::PhotographTaken(waits),
                 },
                 Put::Closed => return,
             };

@@ -149,10 +149,10 @@ impl<'a> Device<'a> {
             }
             Err(error) => return Err(error.into()),
         }
-        let today = self.journal.reader()?.visits_in(local_time::today())?;
-        let today = today.into_iter().map(|recorded| recorded.visit).collect();
-        let undecided = self.journal.reader()?.open_visits()?;
-        let undecided = undecided.into_iter().map(|recorded| recorded.visit).collect();
+        let reader = self.journal.reader()?;
+        let visits = |found: Vec<Recorded>| found.into_iter().map(|one| one.visit).collect();
+        let today = visits(reader.visits_in(local_time::today())?);
+        let undecided = visits(reader.open_visits()?);
         let waiting = delivered(self.journal)?;
         // What could not be read by anybody before may be due.
         self.wake_outbox();
@@ -228,7 +228,7 @@ impl<'a> Device<'a> {
         let (Some(finding), Some(picture)) =
             (finding(&result, self.config.camp.threshold), picture(&result))
         else {
-            settle(photograph);
+            photograph.settle();
             return Ok(vec![Event::ExamFailed]);
         };
         let finding = last_word(finding, attempt, self.config.camp.retakes);
@@ -269,7 +269,7 @@ impl<'a> Device<'a> {
         match self.journal.record_exam(&visit.uid, &examined.exam, bytes) {
             Ok(()) => {
                 let done = examined.done();
-                settle(examined.photograph);
+                examined.photograph.settle();
                 Ok(vec![done])
             }
             Err(error) => {
@@ -343,15 +343,8 @@ impl<'a> Device<'a> {
     /// What the journal could not note waits again.
     fn leave_out(&self, photographs: &[u32]) -> Vec<Event> {
         let found = photographs.iter().filter_map(|&number| self.photographs.take(number));
-        let left_out = found.map(|photograph| match photograph.leave_out(self.journal) {
-            Ok(()) => Event::LeftOut,
-            Err(kept) => {
-                let (photograph, error) = *kept;
-                tracing::error!("{error}");
-                Event::ExamNotKept(self.photographs.put_back(photograph))
-            }
-        });
-        left_out.collect()
+        let left_out = found.map(|photograph| self.photographs.pass_over(photograph, self.journal));
+        left_out.map(|done| done.map_or_else(Event::ExamNotKept, |()| Event::LeftOut)).collect()
     }
 
     fn wake_outbox(&self) {
@@ -436,13 +429,6 @@ fn power(power: &Power) -> Option<Check> {
     let charge = power.batteries.iter().find_map(|battery| battery.percent);
     let detail = charge.map_or_else(String::new, |percent| format!("{percent} %"));
     known.then(|| Check { fine: power.troubles().is_empty(), detail })
-}
-
-/// Nothing more is to be done with the photograph: the journal has it, or nobody will.
-fn settle(photograph: Photograph) {
-    if let Err(error) = photograph.settle() {
-        tracing::warn!("{error}");
-    }
 }
 
 /// How the kiosk hears that a command failed.

@@ -6,9 +6,9 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use glaucoma_common::photo::sha256_hex;
 use glaucoma_common::reading::Laterality;
-use glaucoma_exchange::intake::{Hints, Incoming, IntakeError};
+use glaucoma_exchange::intake::{Hints, Incoming};
 use glaucoma_kiosk::model::Arrival;
-use glaucoma_records::journal::{Journal, JournalError};
+use glaucoma_records::journal::Journal;
 
 use super::standing::Standing;
 
@@ -35,32 +35,17 @@ impl Photograph {
         Self { bytes: Arc::new(bytes), eye, person: None, burned_in: None, incoming: None }
     }
 
-    /// Writes down in the journal that it was left out, and is done with it. What could not be written down comes
-    /// back.
-    ///
-    /// # Errors
-    /// The journal's.
-    pub fn leave_out(self, journal: &Journal) -> Result<(), Box<(Self, JournalError)>> {
-        if let Err(error) = journal.leave_out(&sha256_hex(&self.bytes)) {
-            return Err(Box::new((self, error)));
-        }
-        if let Err(error) = self.settle() {
-            tracing::warn!("{error}");
-        }
-        Ok(())
-    }
-
     /// Whether it stood on a card when everything there was left out.
     fn stood(&self, standing: &Standing) -> bool {
         self.incoming.as_ref().is_some_and(|incoming| standing.holds(&incoming.origin))
     }
 
-    /// Tells the inbox, if one holds it, that nothing more is to be done with it.
-    ///
-    /// # Errors
-    /// The inbox's copy cannot be removed; it will be handed out again at the next start.
-    pub fn settle(self) -> Result<(), IntakeError> {
-        self.incoming.map_or(Ok(()), Incoming::settle)
+    /// Tells the inbox, if one holds it, that nothing more is to be done with it: the journal has it, or nobody
+    /// will. A copy that cannot be removed is handed out again at the next start.
+    pub fn settle(self) {
+        if let Some(Err(error)) = self.incoming.map(Incoming::settle) {
+            tracing::warn!("{error}");
+        }
     }
 }
 
@@ -133,6 +118,23 @@ impl Photographs {
         let standing = Standing::now(folders);
         self.lock().standing = standing;
         self.changed.notify_all();
+    }
+
+    /// Writes down in the journal that a photograph was left out, and is done with it.
+    ///
+    /// # Errors
+    /// What the journal could not take waits again.
+    pub fn pass_over(&self, photograph: Photograph, journal: &Journal) -> Result<(), Arrival> {
+        match journal.leave_out(&sha256_hex(&photograph.bytes)) {
+            Ok(()) => {
+                photograph.settle();
+                Ok(())
+            }
+            Err(error) => {
+                tracing::error!("{error}");
+                Err(self.put_back(photograph))
+            }
+        }
     }
 
     /// Puts a photograph that was taken out in again, whether or not there is room.
