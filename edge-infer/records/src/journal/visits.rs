@@ -286,7 +286,11 @@ fn standing_of(connection: &Connection, visit: &Uid) -> Result<Option<Standing>,
 
 /// The visit must be there, undecided and not closed.
 fn check_open(connection: &Connection, visit: &Uid) -> Result<(), JournalError> {
-    match standing_of(connection, visit)? {
+    must_be_open(standing_of(connection, visit)?, visit)
+}
+
+fn must_be_open(standing: Option<Standing>, visit: &Uid) -> Result<(), JournalError> {
+    match standing {
         None => Err(JournalError::NoVisit(visit.clone())),
         Some(Standing::Decided(_)) => Err(JournalError::Decided(visit.clone())),
         Some(Standing::Closed) => Err(JournalError::Closed(visit.clone())),
@@ -325,7 +329,7 @@ fn decide(
     let decision = json(decision)?;
     match standing_of(tx, visit)? {
         Some(Standing::Decided(recorded)) if recorded == decision => return Ok(()),
-        _ => check_open(tx, visit)?,
+        standing => must_be_open(standing, visit)?,
     }
     let sql = "UPDATE visits SET decision = ?2 WHERE uid = ?1";
     tx.execute(sql, params![visit.0, decision])
@@ -336,7 +340,7 @@ fn decide(
 fn close(tx: &Transaction, scribe: &Scribe, visit: &Uid) -> Result<(), JournalError> {
     match standing_of(tx, visit)? {
         Some(Standing::Closed) => return Ok(()),
-        _ => check_open(tx, visit)?,
+        standing => must_be_open(standing, visit)?,
     }
     let sql = "UPDATE visits SET closed_at = ?2 WHERE uid = ?1";
     tx.execute(sql, params![visit.0, scribe.at.to_string()])
