@@ -8,7 +8,7 @@ use crate::model::{Action, Kiosk};
 use crate::page::{Face, Page, Style};
 use crate::panel::{cut_bottom, cut_start, cut_top, inset};
 use crate::screens::result::vcdr_text;
-use crate::screens::{Sheet, Verdict, eye_key, fault_key, reason_text};
+use crate::screens::{Sheet, Verdict, eye_key, fault_key, reason_text, who};
 use crate::sign::Sign;
 use crate::words::Key;
 
@@ -31,9 +31,7 @@ pub fn decision(kiosk: &Kiosk) -> Page {
     sheet.margin();
     let mut body = sheet.body;
     let person = cut_top(&mut body, sheet.em(1.6));
-    let name = visit.visit.person.name.as_deref().unwrap_or_default();
-    let who = format!("{}  {name}", visit.visit.person.id);
-    sheet.page.plain(person, who.trim_end(), Style::BOLD.typed());
+    sheet.page.plain(person, who(&visit.visit.person), Style::BOLD.typed());
     let not_kept = kiosk.not_kept.filter(|_| visit.saved == Some(false));
     let saved_area = cut_bottom(&mut body, sheet.em(if not_kept.is_some() { 3.6 } else { 2.2 }));
     let height = (body.size.height as i32 * 45 / 100).min(sheet.em(7.0));

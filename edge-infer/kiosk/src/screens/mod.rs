@@ -19,7 +19,7 @@ use embedded_graphics::primitives::Rectangle;
 use glaucoma_common::reading::Laterality;
 use glaucoma_records::decide::EyeState;
 use glaucoma_records::journal::StorageFault;
-use glaucoma_records::visit::{Decision, EyeExam, Finding};
+use glaucoma_records::visit::{Decision, EyeExam, Finding, Person};
 
 use crate::model::{Action, Kiosk, Screen};
 use crate::page::{Face, Page, Style};
@@ -257,6 +257,12 @@ fn eye_key(eye: Laterality) -> Key {
         Laterality::Right => Key::RightEye,
         Laterality::Left => Key::LeftEye,
     }
+}
+
+/// A person's number and name, in a line.
+fn who(person: &Person) -> String {
+    let name = person.name.as_deref().unwrap_or_default();
+    format!("{}  {name}", person.id).trim_end().to_owned()
 }
 
 fn fault_key(fault: StorageFault) -> Key {

@@ -4,14 +4,14 @@
 use embedded_graphics::primitives::Rectangle;
 use glaucoma_common::reading::Laterality;
 use glaucoma_records::decide::{EyeState, eye_state};
-use glaucoma_records::visit::{Uid, Visit};
+use glaucoma_records::visit::Uid;
 
 use crate::model::{Action, Kiosk};
 use crate::page::{Face, Page, Style};
 use crate::panel::{cut_bottom, cut_start, cut_top, grid, inset};
 use crate::screens::report::when;
 use crate::screens::result::vcdr_text;
-use crate::screens::{Sheet, eye_face, eye_key};
+use crate::screens::{Sheet, eye_face, eye_key, who};
 use crate::sign::Sign;
 use crate::words::Key;
 
@@ -35,14 +35,14 @@ pub fn people(kiosk: &Kiosk, page: usize) -> Page {
     let mut body = sheet.body;
     let cells = grid(cut_top(&mut body, rows * height), columns, rows);
     for (cell, (index, visit)) in cells.into_iter().zip(people) {
-        sheet.field(cell, &when(&visit.begun_at), &who(visit), Action::PickUndecided(index));
+        sheet.field(
+            cell,
+            &when(&visit.begun_at),
+            &who(&visit.person),
+            Action::PickUndecided(index),
+        );
     }
     sheet.done(Some(Action::BackHome))
-}
-
-fn who(visit: &Visit) -> String {
-    let name = visit.person.name.as_deref().unwrap_or_default();
-    format!("{}  {name}", visit.person.id).trim_end().to_owned()
 }
 
 pub fn visit(kiosk: &Kiosk, uid: &Uid, asked: bool) -> Page {
@@ -64,7 +64,7 @@ pub fn visit(kiosk: &Kiosk, uid: &Uid, asked: bool) -> Page {
     sheet.margin();
     let mut body = sheet.body;
     let person = cut_top(&mut body, sheet.em(1.6));
-    sheet.page.plain(person, who(visit), Style::BOLD.typed());
+    sheet.page.plain(person, who(&visit.person), Style::BOLD.typed());
     if kiosk.not_kept.is_none() {
         let time = cut_top(&mut body, sheet.em(1.6));
         sheet.page.plain(time, when(&visit.begun_at), Style::TEXT.typed());
