@@ -6,7 +6,7 @@ use crate::export::engine::{Engine, EngineError};
 use glaucoma_common::grading::{Grade, grade};
 use glaucoma_common::manifest::Manifest;
 use glaucoma_common::photo::{Limits, decode};
-use glaucoma_common::preprocess::{PreprocessError, find_field_of_view, prepare};
+use glaucoma_common::preprocess::{PreprocessError, find_field_of_view, prepare_within};
 use glaucoma_common::quality::{Reason, judge, measure};
 use glaucoma_common::reading::read;
 use image::RgbImage;
@@ -73,7 +73,7 @@ impl Examiner {
             return Ok(Exam { grade: Err(reasons), size });
         }
         let Manifest { input, decoding, anatomy, .. } = &self.manifest;
-        let prepared = prepare(photo, input)?;
+        let prepared = prepare_within(photo, field, input)?;
         let output = self.engine.run(&prepared.pixels, input.scale)?;
         let reading = read(&output, &prepared.placement, decoding, anatomy);
         Ok(Exam { grade: grade(&reading, &self.manifest), size })

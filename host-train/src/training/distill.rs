@@ -150,11 +150,12 @@ impl Teacher {
         let Some(distill) = &mut config.distill else { return Ok(None) };
         let path = distill.teacher.clone();
         let tasks = distill.taught(&config.network).to_vec();
-        let found = hash(&path)?;
+        let bytes = read(&path)?;
+        let found = sha256_hex(&bytes);
         if let Some(expected) = distill.sha256.as_ref().filter(|expected| **expected != found) {
             return Err(TeacherError::Changed { path, expected: expected.clone(), found });
         }
-        let (network, teacher, heads) = load(&path, device)?;
+        let (network, teacher, heads) = load(&path, bytes, device)?;
         if teacher != student {
             return Err(TeacherError::Input { path, teacher, student });
         }
@@ -212,39 +213,37 @@ impl Teacher {
             .run_input(&image.flatten_all()?.to_vec1::<f32>()?)
             .map_err(|source| TeacherError::Bundle { path: self.path.clone(), source })?;
         let side = output.side as usize;
-        let map = |values| Tensor::from_vec(values, (1, 1, side, side), device);
+        let map = |values: &[f32]| Tensor::from_slice(values, (1, 1, side, side), device);
         let mut answers = [const { None }; 4];
-        answers[Task::Glaucoma.index()] = Some(Tensor::new(&[output.glaucoma], device)?);
-        answers[Task::Disc.index()] = Some(map(output.disc)?);
-        answers[Task::Cup.index()] = Some(map(output.cup)?);
-        answers[Task::Fovea.index()] = Some(map(output.fovea)?);
-        for task in Task::ALL {
-            if !self.tasks.contains(&task) {
-                answers[task.index()] = None;
-            }
+        for &task in &self.tasks {
+            answers[task.index()] = Some(match task {
+                Task::Glaucoma => Tensor::new(&[output.glaucoma], device)?,
+                Task::Disc => map(&output.disc)?,
+                Task::Cup => map(&output.cup)?,
+                Task::Fovea => map(&output.fovea)?,
+            });
         }
         Ok(answers)
     }
 }
 
-/// The network in a file, what it takes and which heads it has.
-fn load(path: &Path, device: &Device) -> Result<(Network, InputContract, Vec<Task>), TeacherError> {
+/// The network in a file of these bytes, what it takes and which heads it has.
+fn load(
+    path: &Path,
+    bytes: Vec<u8>,
+    device: &Device,
+) -> Result<(Network, InputContract, Vec<Task>), TeacherError> {
     if path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("onnx")) {
-        let bytes = read(path)?;
         let bundle = |source| TeacherError::Bundle { path: path.to_path_buf(), source };
         let engine = Engine::load(&bytes).map_err(bundle)?;
         let manifest = engine.manifest().map_err(bundle)?;
         return Ok((Network::Bundle(Box::new(engine)), manifest.input, Task::ALL.to_vec()));
     }
+    drop(bytes);
     let checkpoint = Checkpoint::load(path)?;
     let own = &checkpoint.info().config;
     let (input, heads) = (own.input.contract(), own.network.tasks.clone());
     Ok((Network::Trained(checkpoint.network(device)?), input, heads))
-}
-
-/// SHA-256 of a file, in hex as `sha256sum` prints it.
-fn hash(path: &Path) -> Result<String, TeacherError> {
-    Ok(sha256_hex(&read(path)?))
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, TeacherError> {
