@@ -13,7 +13,7 @@ import tempfile
 import time
 
 from machine import Machine, started, version
-from pictures import compare, read_png, read_ppm, write_png
+from pictures import compare, read_png, write_png
 
 *SYSTEM, MODEL, PICTURES = sys.argv[1:]
 SIZE = (640, 480)
@@ -67,30 +67,16 @@ class Bench(Machine):
             files.extractall(here)
         return here
 
-    def keys(self, *names):
-        """Presses keys one after the other, as fast as a scanner does."""
-        for name in names:
-            for down in (True, False):
-                key = {"type": "qcode", "data": name}
-                self.control("input-send-event", events=[{"type": "key", "data": {"down": down, "key": key}}])
-                time.sleep(0.02)
-
     def slowly(self, *names):
         """Presses buttons, each after the screen has followed the one before."""
         for name in names:
             self.keys(name)
             time.sleep(0.7)
 
-    def screen(self):
-        """What is on the display now."""
-        path = os.path.join(self.folder, "screen.ppm")
-        self.control("screendump", filename=path, device="vga")
-        return read_ppm(path)
-
     def seen(self, name, holds, patience=200):
         """Waits until the screen is as it should be, and keeps a picture of it."""
         until = time.monotonic() + patience
-        while not holds(screen := self.screen()):
+        while not holds(screen := self.screen("vga")):
             if time.monotonic() > until:
                 write_png(f"{PICTURES}/camera-not-{name}.png", screen)
                 raise TimeoutError(f"{name}: see camera-not-{name}.png; {self.run('tail -n 5 /tmp/kiosk.log')}")
@@ -219,7 +205,7 @@ def on_screen(machine):
     key = machine.run("edge-infer journal --config /tmp/camp.toml recovery-key --private /tmp/private.key")[-1].strip()
     machine.run("echo 222222 | edge-infer journal --config /tmp/camp.toml found --operator Asha "
                 f"--recovery-key {key} --recovery-box /tmp/recovery.box")
-    before = machine.screen()
+    before = machine.screen("vga")
     machine.shell.send("edge-infer kiosk --config /tmp/camp.toml --model /tmp/model.onnx > /tmp/kiosk.log 2>&1 & "
                        "KIOSK=$!")
     start = machine.seen("start", lambda screen: screen[:2] == (1280, 800) and screen != before

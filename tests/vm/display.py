@@ -11,7 +11,7 @@ import tempfile
 import time
 
 from machine import Machine, started, version
-from pictures import compare, read_png, read_ppm, write_png
+from pictures import compare, read_png, write_png
 
 *SYSTEM, ON_DISPLAY, PICTURES = sys.argv[1:]
 TABLET = 32768  # steps of QEMU's tablet across and down
@@ -39,20 +39,6 @@ class Screens(Machine):
         """The device file of the card with this driver."""
         found = self.run(f"grep -l DRIVER={driver} /sys/class/drm/card?/device/uevent")
         return "/dev/dri/" + re.search(r"card\d+", found[0]).group(0)
-
-    def screen(self, device):
-        """What is on a screen now: width, height and RGB bytes."""
-        path = os.path.join(self.folder, "screen.ppm")
-        self.control("screendump", filename=path, device=device)
-        return read_ppm(path)
-
-    def keys(self, *names):
-        """Presses keys one after the other, as fast as a scanner does."""
-        for name in names:
-            for down in (True, False):
-                key = {"type": "qcode", "data": name}
-                self.control("input-send-event", events=[{"type": "key", "data": {"down": down, "key": key}}])
-                time.sleep(0.02)
 
     def tablet(self, x, y, size):
         """A finger on QEMU's tablet at this pixel of a screen."""

@@ -6,6 +6,8 @@ import socket
 import subprocess
 import time
 
+from pictures import read_ppm
+
 PATIENCE = 120  # seconds for one answer; software emulation is slow
 
 
@@ -95,6 +97,20 @@ class Machine:
         for number, line in enumerate(last):
             more = " ".join(parameters) if number == len(last) - 1 else ""
             self.run(f"{line} {more} 2>/dev/null || true")
+
+    def screen(self, device):
+        """What is on a screen now: width, height and RGB bytes."""
+        path = os.path.join(self.folder, "screen.ppm")
+        self.control("screendump", filename=path, device=device)
+        return read_ppm(path)
+
+    def keys(self, *names):
+        """Presses keys one after the other, as fast as a scanner does."""
+        for name in names:
+            for down in (True, False):
+                key = {"type": "qcode", "data": name}
+                self.control("input-send-event", events=[{"type": "key", "data": {"down": down, "key": key}}])
+                time.sleep(0.02)
 
 
 def started(kind, system, folder, *more):
