@@ -21,7 +21,7 @@ if [ ! -e "$ROOT/usr/bin/v4l2-ctl" ]; then
 fi
 
 cargo build --release -p glaucoma-exchange --features v4l --example camera
-cargo build --release -p edge-infer --features v4l
+cargo build --release -p edge-infer
 export LD_LIBRARY_PATH=$UNPACKED_LIBRARIES
 machine_files "$VM/camera.gz" \
   "$TARGET/release/examples/camera $TARGET/release/edge-infer $ROOT/usr/bin/v4l2-ctl" \

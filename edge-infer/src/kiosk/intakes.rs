@@ -57,7 +57,7 @@ impl Default for RpicamIntake {
     }
 }
 
-/// A camera behind V4L2; for a program with the feature `v4l`.
+/// A camera behind V4L2; on Linux.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct V4lIntake {
@@ -92,8 +92,8 @@ impl Default for V4lIntake {
 
 impl V4lIntake {
     fn check(&self) -> Result<(), String> {
-        if !cfg!(feature = "v4l") {
-            return Err("intake.v4l: this program was built without it (the feature v4l)".into());
+        if !cfg!(target_os = "linux") {
+            return Err("intake.v4l: on Linux alone".into());
         }
         let Self { width, height, fps, .. } = *self;
         let limits = Limits::default();
@@ -226,7 +226,7 @@ impl Intakes {
         Ok((intakes, receiver))
     }
 
-    #[cfg(feature = "v4l")]
+    #[cfg(target_os = "linux")]
     fn add_v4l(&mut self, camera: &V4lIntake, view: Box<dyn LiveView>) -> Result<(), IntakeError> {
         use glaucoma_exchange::intake::v4l::{Pixels, V4l, Wanted};
         let V4lIntake { device, format, width, height, fps } = camera.clone();
@@ -240,7 +240,7 @@ impl Intakes {
     }
 
     /// [`IntakeConfig::check`] refuses such a configuration.
-    #[cfg(not(feature = "v4l"))]
+    #[cfg(not(target_os = "linux"))]
     fn add_v4l(&mut self, _: &V4lIntake, _: Box<dyn LiveView>) -> Result<(), IntakeError> {
         Ok(())
     }
