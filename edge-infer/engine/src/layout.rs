@@ -52,20 +52,48 @@ impl Layout {
     }
 }
 
-/// A map that is read.
+/// A map that is read, or as many of its rows as are wanted.
 #[derive(Debug, Clone, Copy)]
 pub struct Source<'a, E> {
-    /// Its sides.
+    /// The map's sides.
     pub layout: Layout,
-    /// All of it, border included; exactly [`Layout::len`] elements.
-    pub data: &'a [E],
+    /// The first row that `data` holds, the border above counted as row 0.
+    first: usize,
+    data: &'a [E],
 }
 
 impl<'a, E> Source<'a, E> {
+    /// All of a map, border included: `data` has [`Layout::len`] elements.
+    pub fn whole(layout: Layout, data: &'a [E]) -> Self {
+        Self { layout, first: 0, data }
+    }
+
+    /// Whole rows of a map, from row `first` on, the border above counted as row 0.
+    pub fn rows(layout: Layout, first: usize, data: &'a [E]) -> Self {
+        Self { layout, first, data }
+    }
+
+    /// From a row on, the border above counted as row 0.
+    ///
+    /// # Panics
+    /// Where the source does not hold the row.
+    pub fn starting_at(&self, row: usize) -> &'a [E] {
+        &self.data[(row - self.first) * self.layout.row_len()..]
+    }
+
     /// The pixels of one block in one row of the interior, without the border.
+    ///
+    /// # Panics
+    /// Where the source does not hold the row.
     pub fn pixels(&self, row: usize, block: usize) -> &'a [E] {
-        let start = (row + 1) * self.layout.row_len() + block * self.layout.block_len() + BLOCK;
-        &self.data[start..start + self.layout.side * BLOCK]
+        let start = block * self.layout.block_len() + BLOCK;
+        &self.starting_at(row + 1)[start..start + self.layout.side * BLOCK]
+    }
+
+    /// Whether the source holds `rows` rows from row `first` on, the border above counted as row 0.
+    fn holds(&self, first: usize, rows: usize) -> bool {
+        self.first <= first
+            && (first - self.first + rows) * self.layout.row_len() <= self.data.len()
     }
 }
 
@@ -85,11 +113,11 @@ pub fn checked_rows<E>(
 ) -> usize {
     assert_eq!(layout.blocks, blocks, "the output has as many blocks as the weights");
     assert_eq!(sources.len(), packed.len(), "as many maps are read as were packed for");
+    let rows = elements / layout.row_len();
     for (source, blocks) in sources.iter().zip(packed) {
         assert_eq!((source.layout.blocks, source.layout.side), (*blocks, layout.side));
-        assert_eq!(source.data.len(), source.layout.len(), "a map is read whole");
+        assert!(source.holds(first_row, rows + 2), "the rows that a kernel reads are there");
     }
-    let rows = elements / layout.row_len();
     assert_eq!(elements, rows * layout.row_len(), "the output is whole rows");
     assert!(first_row + rows <= layout.side, "the rows lie in the map");
     rows

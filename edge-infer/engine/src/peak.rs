@@ -44,7 +44,7 @@ pub fn macs_per_second<E: Arithmetic>(
     let conv = E::pack(kernel, &weights(inputs * kernel * kernel, grid), &[&read], &made)?;
     let (from, to) = (Layout::new(inputs, side), Layout::new(OUTPUTS, side));
     let (data, mut output) = (vec![E::default(); from.len()], vec![E::default(); to.len()]);
-    let sources = [Source { layout: from, data: &data }];
+    let sources = [Source::whole(from, &data)];
     let end = Instant::now() + time;
     let mut fastest = Duration::MAX;
     loop {

@@ -1,8 +1,9 @@
-//! The network made ready to run: weights packed, pools joined to the convolutions before them,
-//! concatenations dissolved, and a place in memory for every map, all decided once.
+//! The network made ready to run: weights packed, pools joined to the convolutions before them and
+//! upsamplings to those behind them, concatenations dissolved, and a place in memory for every map, all
+//! decided once.
 
 use crate::kernels::Form;
-use crate::kernels::elementwise::{Element, FIRST_PIXELS, FirstConv, Lanes, MapHeads};
+use crate::kernels::elementwise::{Element, FIRST_PIXELS, FirstConv, Lanes, MapHeads, Upsampling};
 use crate::kernels::integer::{IntegerConv, Plain};
 use crate::kernels::real::RealConv;
 use crate::layout::{BLOCK, Layout};
@@ -55,19 +56,19 @@ pub struct Step<E: Arithmetic> {
 pub enum Work<E: Arithmetic> {
     /// The first convolution, from the photograph; and the map's 2x2 maximum, where it is wanted.
     First(FirstConv, Option<Place>),
-    /// A convolution of maps, in the order of their channels; and its map's 2x2 maximum.
-    Conv(E::Conv, Vec<Place>, Option<Place>),
-    /// Twice the side.
-    Upsample {
-        /// What is read.
-        input: Place,
-        /// Input step over output step.
-        ratio: f32,
-        /// The largest number of the output.
-        top: f32,
-    },
+    /// A convolution of one or two maps, in the order of their channels; and its map's 2x2 maximum.
+    Conv(E::Conv, Vec<Input>, Option<Place>),
     /// The maximum of each channel of a map over all pixels, for the class; makes no map.
     Peaks(Place),
+}
+
+/// What a convolution reads.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Input {
+    /// A map as it lies.
+    Map(Place),
+    /// A map of half the side, upsampled row by row as rows are wanted; at most one of a convolution's.
+    Upsampled(Place, Upsampling),
 }
 
 /// How numbers of one kind are convolved.
@@ -155,7 +156,7 @@ impl<E: Arithmetic> Program<E> {
     /// A layer that reads what it cannot read in this form.
     pub fn lower(network: &Network) -> Result<Self, Unknown> {
         if !network.side.is_multiple_of(FIRST_PIXELS) {
-            return Err(refused(network, 0, "has a side that is no multiple of eight pixels"));
+            return Err(refused(network, 0, "has a side that is no multiple of four pixels"));
         }
         let drafts = drafts(network)?;
         let mut memory = Memory::plan(network, &drafts);
@@ -179,27 +180,50 @@ impl<E: Arithmetic> Program<E> {
     }
 }
 
-/// A step before its map has a place: what is read and made.
+/// A map that is read.
+#[derive(Clone, Copy)]
+struct Read {
+    map: MapId,
+    /// The map that it is upsampled from; then only that one lies anywhere.
+    from: Option<MapId>,
+}
+
+impl Read {
+    /// The map that lies in memory.
+    fn lying(self) -> MapId {
+        self.from.unwrap_or(self.map)
+    }
+}
+
+/// A step before its map has a place: what is read and made. The layer is a convolution, or there is none.
 struct Draft<'a> {
-    reads: Vec<MapId>,
+    reads: Vec<Read>,
     makes: Option<MapId>,
     pooled: Option<MapId>,
     layer: Option<&'a Layer>,
 }
 
-/// The layers in order, pools joined to the convolutions before them and concatenations dissolved.
+/// The layers in order, pools and upsamplings joined to convolutions and concatenations dissolved.
 fn drafts(network: &Network) -> Result<Vec<Draft<'_>>, Unknown> {
-    let mut parts: Vec<Vec<MapId>> = (0..network.maps.len()).map(|map| vec![map]).collect();
+    let itself = |map| vec![Read { map, from: None }];
+    let mut parts: Vec<Vec<Read>> = (0..network.maps.len()).map(itself).collect();
     let mut drafts: Vec<Draft<'_>> = Vec::new();
     let mut class_read = false;
     for layer in &network.layers {
         let (reads, output) = match layer {
             Layer::Conv { input, output, .. } => {
-                (input.map_or_else(Vec::new, |map| parts[map].clone()), *output)
+                let reads = input.map_or_else(Vec::new, |map| parts[map].clone());
+                if reads.iter().filter(|read| read.from.is_some()).count() > 1 {
+                    return Err(refused(network, *output, "reads two upsampled maps"));
+                }
+                (reads, *output)
             }
             Layer::Upsample { input, output } => match parts[*input][..] {
-                [map] => (vec![map], *output),
-                _ => return Err(refused(network, *output, "upsamples two maps at once")),
+                [Read { map, from: None }] => {
+                    parts[*output] = vec![Read { map: *output, from: Some(map) }];
+                    continue;
+                }
+                _ => return Err(refused(network, *output, "upsamples what is no map in memory")),
             },
             Layer::Concat { inputs, output } => {
                 parts[*output] = inputs.iter().flat_map(|map| parts[*map].clone()).collect();
@@ -218,12 +242,13 @@ fn drafts(network: &Network) -> Result<Vec<Draft<'_>>, Unknown> {
         };
         drafts.push(Draft { reads, makes: Some(output), pooled: None, layer: Some(layer) });
         if output == network.glaucoma.input {
-            drafts.push(Draft { reads: vec![output], makes: None, pooled: None, layer: None });
+            drafts.push(Draft { reads: itself(output), makes: None, pooled: None, layer: None });
             class_read = true;
         }
     }
-    if !class_read || parts[network.heads[0].input].len() != 1 {
-        return Err(refused(network, network.glaucoma.input, "a head reads several maps"));
+    let lies = matches!(parts[network.heads[0].input][..], [Read { from: None, .. }]);
+    if !class_read || !lies {
+        return Err(refused(network, network.glaucoma.input, "a head reads no convolution's map"));
     }
     Ok(drafts)
 }
@@ -242,43 +267,42 @@ fn step<E: Arithmetic>(
     memory: &mut Memory,
 ) -> Result<Step<E>, Unknown> {
     let maps = &network.maps;
-    let places: Vec<Place> = draft.reads.iter().map(|map| memory.place(network, *map)).collect();
-    let (Some(made), Some(layer)) = (draft.makes, draft.layer) else {
-        let place = places[0];
+    let (Some(made), Some(Layer::Conv { input, kernel, weights, .. })) = (draft.makes, draft.layer)
+    else {
+        let place = memory.place(network, draft.reads[0].map);
         return Ok(Step { name: "peaks".into(), macs: 0, output: place, work: Work::Peaks(place) });
     };
     let map = &maps[made];
     let pooled = draft.pooled.map(|map| memory.place(network, map));
     let wrong = || refused(network, made, "has weights of another kind than its maps");
-    let mut macs = 0;
-    let work = match layer {
-        Layer::Conv { input, kernel, weights, .. } => {
-            let inputs: usize = match input {
-                None => 3,
-                Some(_) => draft.reads.iter().map(|map| maps[*map].channels).sum(),
-            };
-            macs = (inputs * kernel * kernel * map.channels * map.side * map.side) as u64;
-            if input.is_some() {
-                let sources: Vec<&Map> = draft.reads.iter().map(|map| &maps[*map]).collect();
-                let conv = E::pack(*kernel, weights, &sources, map).ok_or_else(wrong)?;
-                Work::Conv(conv, places, pooled)
-            } else {
-                match weights {
-                    Weights::Real { weight, bias } if *kernel == 3 => {
-                        let (step, top) = (E::step(map.grid), E::top(map.grid));
-                        Work::First(FirstConv::pack(weight, bias, step, top), pooled)
-                    }
-                    _ => return Err(wrong()),
-                }
-            }
+    let inputs: usize = match input {
+        None => 3,
+        Some(_) => draft.reads.iter().map(|read| maps[read.map].channels).sum(),
+    };
+    let macs = (inputs * kernel * kernel * map.channels * map.side * map.side) as u64;
+    let work = match (input, weights) {
+        (Some(_), _) => {
+            let sources: Vec<&Map> = draft.reads.iter().map(|read| &maps[read.map]).collect();
+            let conv = E::pack(*kernel, weights, &sources, map).ok_or_else(wrong)?;
+            let inputs = draft.reads.iter().map(|read| read_by::<E>(network, *read, memory));
+            Work::Conv(conv, inputs.collect(), pooled)
         }
-        _ => Work::Upsample {
-            input: places[0],
-            ratio: E::step(maps[draft.reads[0]].grid) / E::step(map.grid),
-            top: E::top(map.grid),
-        },
+        (None, Weights::Real { weight, bias }) if *kernel == 3 => {
+            let (step, top) = (E::step(map.grid), E::top(map.grid));
+            Work::First(FirstConv::pack(weight, bias, step, top), pooled)
+        }
+        (None, _) => return Err(wrong()),
     };
     Ok(Step { name: map.name.clone(), macs, output: memory.place(network, made), work })
+}
+
+/// A map as a convolution reads it.
+fn read_by<E: Element>(network: &Network, read: Read, memory: &Memory) -> Input {
+    let place = memory.place(network, read.lying());
+    let Some(from) = read.from else { return Input::Map(place) };
+    let (from, to) = (&network.maps[from], &network.maps[read.map]);
+    let ratio = E::step(from.grid) / E::step(to.grid);
+    Input::Upsampled(place, Upsampling::new(from.side, ratio, E::top(to.grid)))
 }
 
 /// A head's weights times the step of what it reads.
@@ -313,7 +337,8 @@ impl Memory {
         let mut memory = Self { slots: Vec::new(), slot_of: vec![None; network.maps.len()] };
         let last_read = |map: MapId| {
             let heads = network.heads.iter().any(|head| head.input == map);
-            let last = drafts.iter().rposition(|draft| draft.reads.contains(&map));
+            let last =
+                drafts.iter().rposition(|draft| draft.reads.iter().any(|read| read.lying() == map));
             if heads { Some(usize::MAX) } else { last }
         };
         let mut free: Vec<usize> = Vec::new();
@@ -324,7 +349,7 @@ impl Memory {
             }
             // Behind the step: what it reads may lie in none of the pieces that it writes.
             let made_now = draft.makes.into_iter().chain(draft.pooled);
-            for map in draft.reads.iter().copied().chain(made_now) {
+            for map in draft.reads.iter().map(|read| read.lying()).chain(made_now) {
                 let over = last_read(map).is_none_or(|last| last <= at);
                 if let Some(slot) = memory.slot_of[map].filter(|slot| over && !free.contains(slot))
                 {
@@ -353,8 +378,8 @@ impl Memory {
         }
     }
 
-    /// Where `map` lies. A map that no step makes, which is a concatenation, has no place of its own;
-    /// nothing asks for one.
+    /// Where `map` lies. A map that no step makes, which is a concatenation or upsampled, has no place
+    /// of its own; nothing asks for one.
     fn place(&self, network: &Network, map: MapId) -> Place {
         Place { slot: self.slot_of[map].unwrap_or(0), layout: layout(network, map) }
     }

@@ -8,11 +8,11 @@ use rayon::prelude::*;
 
 use crate::kernels::Form;
 use crate::kernels::elementwise::{
-    FirstConv, first_rows, head_rows, pool_rows, sigmoid, upsample_rows,
+    FirstConv, Lanes, Upsampling, first_rows, head_rows, pool_rows, sigmoid, upsample_rows,
 };
 use crate::kernels::real::LARGE_TILES_FROM;
 use crate::layout::{BLOCK, Layout, Source};
-use crate::program::{Arithmetic, Place, Program, Work};
+use crate::program::{Arithmetic, Input, Place, Program, Work};
 
 /// Threads to compute with.
 #[derive(Debug)]
@@ -64,7 +64,47 @@ impl Threads {
 struct Workspace<E> {
     slots: Vec<Vec<E>>,
     image: Vec<f32>,
-    logits: Vec<[f32; 3]>,
+    /// Disc, cup and fovea of each pixel.
+    maps: Vec<[f32; 3]>,
+    /// One a thread.
+    rooms: Mutex<Vec<Room<E>>>,
+}
+
+/// Where a thread upsamples the rows that it is about to convolve.
+#[derive(Debug, Clone, Default)]
+struct Room<E> {
+    rows: Vec<E>,
+    line: Vec<Lanes>,
+}
+
+impl<E: Arithmetic> Room<E> {
+    /// Of a map of twice the side of `from`, what `rows` rows of a convolution from `first_row` on read.
+    fn upsample(
+        &mut self,
+        form: Form,
+        upsampling: &Upsampling,
+        from: Source<'_, E>,
+        first_row: usize,
+        rows: usize,
+    ) -> Source<'_, E> {
+        let layout = Layout { side: 2 * from.layout.side, ..from.layout };
+        let length = (rows + 2) * layout.row_len();
+        if self.rows.len() < length {
+            self.rows.resize(length, E::default());
+        }
+        let made = &mut self.rows[..length];
+        // At the map's ends its border is read, which holds zero.
+        let above = usize::from(first_row == 0);
+        let below = usize::from(first_row + rows == layout.side);
+        let (start, end) = (above * layout.row_len(), length - below * layout.row_len());
+        made[..start].fill(E::default());
+        made[end..].fill(E::default());
+        let inside = &mut made[start..end];
+        let first_inside = first_row + above - 1;
+        upsample_rows(form, upsampling, from, first_inside, &mut self.line, inside);
+        layout.clear_edges(inside, E::default());
+        Source::rows(layout, first_row, made)
+    }
 }
 
 /// A program with threads and memory. Several callers may run it at once; each has its own memory.
@@ -81,7 +121,7 @@ pub struct Runner<E: Arithmetic> {
 pub struct Lap {
     /// The map that was made.
     pub name: String,
-    /// What was done: `conv`, `upsample` or `heads`.
+    /// What was done: `conv`, which includes upsampling what is read and pooling what is made, or `heads`.
     pub kind: &'static str,
     /// Multiplications and additions, in pairs.
     pub macs: u64,
@@ -121,8 +161,24 @@ impl<E: Arithmetic> Runner<E> {
         Workspace {
             slots: self.program.slots.iter().map(|length| vec![E::default(); *length]).collect(),
             image: vec![0.0; 3 * (side + 2) * (side + 2)],
-            logits: vec![[0.0; 3]; side * side],
+            maps: vec![[0.0; 3]; side * side],
+            rooms: Mutex::new(vec![self.new_room(); self.threads.count()]),
         }
+    }
+
+    fn new_room(&self) -> Room<E> {
+        let inputs = self.program.steps.iter().filter_map(|step| match &step.work {
+            Work::Conv(_, inputs, _) => Some(inputs),
+            _ => None,
+        });
+        let upsampled = inputs.flatten().filter_map(|input| match input {
+            Input::Upsampled(place, _) => {
+                let side = 2 * place.layout.side;
+                Some((self.tile_rows(side) + 2) * Layout { side, ..place.layout }.row_len())
+            }
+            Input::Map(_) => None,
+        });
+        Room { rows: vec![E::default(); upsampled.max().unwrap_or(0)], line: Vec::new() }
     }
 
     fn give_back(&self, workspace: Workspace<E>) {
@@ -136,7 +192,7 @@ impl<E: Arithmetic> Runner<E> {
         lap: &mut dyn FnMut(Lap),
     ) -> NetworkOutput {
         let program = &self.program;
-        let Workspace { slots, image: bordered, logits } = workspace;
+        let Workspace { slots, image: bordered, maps, rooms } = workspace;
         add_border(image, program.side, bordered);
         let mut class = program.class_bias;
         for step in &program.steps {
@@ -147,12 +203,8 @@ impl<E: Arithmetic> Runner<E> {
                     "conv"
                 }
                 Work::Conv(conv, inputs, pooled) => {
-                    self.conv(slots, conv, inputs, step.output, *pooled);
+                    self.conv(slots, rooms, conv, inputs, step.output, *pooled);
                     "conv"
-                }
-                Work::Upsample { input, ratio, top } => {
-                    self.upsample(slots, *input, step.output, *ratio, *top);
-                    "upsample"
                 }
                 Work::Peaks(input) => {
                     class += self.class(source(slots, *input));
@@ -162,15 +214,15 @@ impl<E: Arithmetic> Runner<E> {
             lap(Lap { name: step.name.clone(), kind, macs: step.macs, time: start.elapsed() });
         }
         let start = Instant::now();
-        self.heads(source(slots, program.heads_input), logits);
+        self.heads(source(slots, program.heads_input), maps);
         let output = NetworkOutput {
             side: program.side as u32,
             glaucoma: sigmoid(class),
-            disc: logits.iter().map(|logits| sigmoid(logits[0])).collect(),
-            cup: logits.iter().map(|logits| sigmoid(logits[1])).collect(),
-            fovea: logits.iter().map(|logits| sigmoid(logits[2])).collect(),
+            disc: maps.iter().map(|maps| maps[0]).collect(),
+            cup: maps.iter().map(|maps| maps[1]).collect(),
+            fovea: maps.iter().map(|maps| maps[2]).collect(),
         };
-        let macs = (program.heads.weights.len() * BLOCK * 3 * logits.len()) as u64;
+        let macs = (program.heads.weights.len() * BLOCK * 3 * maps.len()) as u64;
         lap(Lap { name: "heads".into(), kind: "heads", macs, time: start.elapsed() });
         output
     }
@@ -191,25 +243,31 @@ impl<E: Arithmetic> Runner<E> {
     fn conv(
         &self,
         slots: &mut [Vec<E>],
+        rooms: &Mutex<Vec<Room<E>>>,
         conv: &E::Conv,
-        inputs: &[Place],
+        inputs: &[Input],
         output: Place,
         pooled: Option<Place>,
     ) {
+        let rooms = || rooms.lock().unwrap_or_else(PoisonError::into_inner);
         self.make(slots, output, pooled, |slots, first_row, rows| {
-            // One map is read, or the two of a concatenation.
-            let first = source(slots, inputs[0]);
-            let sources = [first, inputs.get(1).map_or(first, |input| source(slots, *input))];
-            let sources = &sources[..inputs.len().min(2)];
-            E::convolve_rows(self.form, conv, sources, first_row, output.layout, rows);
-        });
-    }
-
-    fn upsample(&self, slots: &mut [Vec<E>], input: Place, output: Place, ratio: f32, top: f32) {
-        self.make(slots, output, None, |slots, first_row, rows| {
-            let source = source(slots, input);
-            let mut scratch = vec![0.0; input.layout.side * BLOCK];
-            upsample_rows(self.form, source, first_row, ratio, top, &mut scratch, rows);
+            let mut room = rooms().pop().unwrap_or_default();
+            let mut upsampled = None;
+            for input in inputs {
+                if let Input::Upsampled(from, upsampling) = input {
+                    let (from, count) =
+                        (source(slots, *from), rows.len() / output.layout.row_len());
+                    upsampled = Some(room.upsample(self.form, upsampling, from, first_row, count));
+                    break;
+                }
+            }
+            let sources = inputs.iter().filter_map(|input| match input {
+                Input::Map(place) => Some(source(slots, *place)),
+                Input::Upsampled(..) => upsampled,
+            });
+            let sources: Vec<Source<'_, E>> = sources.collect();
+            E::convolve_rows(self.form, conv, &sources, first_row, output.layout, rows);
+            rooms().push(room);
         });
     }
 
@@ -276,11 +334,14 @@ impl<E: Arithmetic> Runner<E> {
         sum
     }
 
-    fn heads(&self, source: Source<'_, E>, logits: &mut [[f32; 3]]) {
+    fn heads(&self, source: Source<'_, E>, maps: &mut [[f32; 3]]) {
         let side = source.layout.side;
         let tile = self.tile_rows(side);
-        self.threads.each(logits.chunks_mut(tile * side), |at, rows| {
+        self.threads.each(maps.chunks_mut(tile * side), |at, rows| {
             head_rows(self.form, &self.program.heads, source, at * tile, rows);
+            for probability in rows.as_flattened_mut() {
+                *probability = sigmoid(*probability);
+            }
         });
     }
 }
@@ -290,7 +351,7 @@ impl<E: Arithmetic> Runner<E> {
 const MOST_TILE_ROWS: usize = 16;
 
 fn source<E>(slots: &[Vec<E>], place: Place) -> Source<'_, E> {
-    Source { layout: place.layout, data: &slots[place.slot][..place.layout.len()] }
+    Source::whole(place.layout, &slots[place.slot][..place.layout.len()])
 }
 
 /// The rows inside the border, with the rows of the border cleared.

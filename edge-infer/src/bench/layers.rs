@@ -9,7 +9,7 @@ use super::{Spread, milliseconds};
 pub struct Layer {
     /// The map that is made.
     pub name: String,
-    /// What is done: `conv`, `upsample` or `heads`.
+    /// What is done: `conv`, which includes upsampling what is read and pooling what is made, or `heads`.
     pub kind: &'static str,
     /// Multiplications and additions, in pairs.
     pub macs: u64,

@@ -76,7 +76,7 @@ pub struct StartRecord {
 pub struct LayerRecord {
     /// The map that is made.
     pub name: String,
-    /// `conv`, `upsample` or `heads`.
+    /// As the engine calls it: `conv` or `heads`.
     pub kind: &'static str,
     /// Multiplications and additions, in pairs.
     pub macs: u64,

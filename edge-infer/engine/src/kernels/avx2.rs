@@ -6,7 +6,6 @@
 
 use std::arch::x86_64::*;
 
-use super::elementwise::{FIRST_PIXELS, FirstLines, Lanes};
 use super::integer::{DEPTH, IntegerConv, Line};
 use super::tiles::{Tile, for_each_tile};
 use crate::layout::{BLOCK, Layout, Source};
@@ -209,38 +208,4 @@ unsafe fn requantise(sums: [__m256i; 2], tile: &Tile<'_>) -> __m128i {
         let words = _mm256_permute4x64_epi64(words, 0b11_01_10_00);
         _mm_packus_epi16(_mm256_castsi256_si128(words), _mm256_extracti128_si256(words, 1))
     }
-}
-
-/// Bias and products of the first convolution, for 16 outputs and a group of pixels; see
-/// [`super::elementwise::first_rows`].
-///
-/// # Safety
-/// The processor has AVX2 and FMA.
-#[target_feature(enable = "avx2,fma")]
-pub unsafe fn first_sums(
-    weights: &[Lanes; 27],
-    bias: &Lanes,
-    lines: &FirstLines,
-) -> [Lanes; FIRST_PIXELS] {
-    let mut made = [[0.0; BLOCK]; FIRST_PIXELS];
-    // Half of the outputs at a time: sums of all pixels, weights and input fit into 16 registers.
-    for half in [0, 8] {
-        // SAFETY: every pointer is to eight numbers of an array of sixteen.
-        unsafe {
-            let mut sums = [_mm256_loadu_ps(bias[half..].as_ptr()); FIRST_PIXELS];
-            for (line, weights) in lines.iter().zip(weights.as_chunks::<3>().0) {
-                for (x, weights) in weights.iter().enumerate() {
-                    let weights = _mm256_loadu_ps(weights[half..].as_ptr());
-                    for (pixel, sum) in sums.iter_mut().enumerate() {
-                        let value = _mm256_set1_ps(line[x + pixel]);
-                        *sum = _mm256_fmadd_ps(weights, value, *sum);
-                    }
-                }
-            }
-            for (made, sum) in made.iter_mut().zip(sums) {
-                _mm256_storeu_ps(made[half..].as_mut_ptr(), sum);
-            }
-        }
-    }
-    made
 }

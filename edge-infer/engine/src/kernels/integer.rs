@@ -256,7 +256,7 @@ mod tests {
         fn check(&self, form: Form) -> Result<(), TestCaseError> {
             let maps = self.maps();
             let sources: Vec<_> =
-                maps.iter().map(|(layout, data)| Source { layout: *layout, data }).collect();
+                maps.iter().map(|(layout, data)| Source::whole(*layout, data)).collect();
             let conv = IntegerConv::pack(&Plain {
                 kernel: self.kernel,
                 weight: &self.weight,

@@ -3,6 +3,45 @@
 //!
 //! `unsafe` lives below this module alone.
 
+/// Compiles a function once for every form, each with its registers as `V`, and picks the one asked for.
+macro_rules! in_every_form {
+    ($(#[$doc:meta])* $visibility:vis fn $name:ident<V, $element:ident>($($arg:ident: $type:ty),* $(,)?) $body:block) => {
+        $(#[$doc])*
+        #[allow(clippy::too_many_arguments)]
+        $visibility fn $name<$element: Element>(form: Form, $($arg: $type),*) {
+            #[inline(always)]
+            unsafe fn body<V: Wide, $element: Element>($($arg: $type),*) $body
+            #[cfg(target_arch = "x86_64")]
+            #[target_feature(enable = "avx2,fma")]
+            fn avx2<$element: Element>($($arg: $type),*) {
+                // SAFETY: the instructions are there.
+                unsafe { body::<$crate::kernels::wide::Pair, $element>($($arg),*) }
+            }
+            #[cfg(target_arch = "x86_64")]
+            #[target_feature(enable = "avx512f")]
+            fn avx512<$element: Element>($($arg: $type),*) {
+                // SAFETY: the instructions are there.
+                unsafe { body::<std::arch::x86_64::__m512, $element>($($arg),*) }
+            }
+            match form {
+                // SAFETY: plain Rust needs no instructions.
+                Form::Portable => unsafe { body::<$crate::kernels::wide::Plain, $element>($($arg),*) },
+                // SAFETY: `Form::available` offers these forms only where the processor has their
+                // instructions.
+                #[cfg(target_arch = "x86_64")]
+                Form::Avx2 => unsafe { avx2($($arg),*) },
+                #[cfg(target_arch = "x86_64")]
+                Form::Avx512Vnni | Form::Amx => unsafe { avx512($($arg),*) },
+                // SAFETY: every 64-bit ARM processor has these instructions.
+                #[cfg(target_arch = "aarch64")]
+                Form::Neon | Form::NeonDotprod => unsafe {
+                    body::<$crate::kernels::wide::Quad, $element>($($arg),*)
+                },
+            }
+        }
+    };
+}
+
 #[cfg(target_arch = "x86_64")]
 mod amx;
 #[cfg(target_arch = "x86_64")]

@@ -5,13 +5,11 @@
 //! bias makes up for. Two products of a weight within ±127 and a signed byte are within ±32512, so
 //! that nothing saturates and all sums are exact.
 //!
-//! A register tile is up to four neighbouring pixels of the outputs of one line of weights. The first
-//! convolution's sums, in f32, stand at the end.
+//! A register tile is up to four neighbouring pixels of the outputs of one line of weights.
 #![allow(unsafe_code)]
 
 use std::arch::{aarch64::*, asm};
 
-use super::elementwise::{FIRST_PIXELS, FirstLines, Lanes};
 use super::integer::{DEPTH, IntegerConv, Line, OUTPUTS};
 use super::tiles::{Tile, for_each_tile};
 use crate::layout::{BLOCK, Layout, Source};
@@ -174,38 +172,4 @@ pub unsafe fn store(tile: &Tile<'_>, group: usize, pixel: usize, sums: [int32x4_
         let bytes = vmin_u8(bytes, vdup_n_u8(tile.top));
         vst1_u8(tile.output.add(pixel * BLOCK + group * OUTPUTS), bytes);
     }
-}
-
-/// Bias and products of the first convolution, for 16 outputs and a group of pixels; see
-/// [`super::elementwise::first_rows`].
-pub fn first_sums(
-    weights: &[Lanes; 27],
-    bias: &Lanes,
-    lines: &FirstLines,
-) -> [Lanes; FIRST_PIXELS] {
-    let mut made = [[0.0; BLOCK]; FIRST_PIXELS];
-    // Half of the outputs at a time: sums of all pixels and weights fit into 32 registers.
-    for half in [0, 8] {
-        // SAFETY: every pointer is to four numbers of an array of sixteen; NEON is always there.
-        unsafe {
-            let load = |lanes: &Lanes| [0, 4].map(|at| vld1q_f32(lanes[half + at..].as_ptr()));
-            let mut sums = [load(bias); FIRST_PIXELS];
-            for (line, weights) in lines.iter().zip(weights.as_chunks::<3>().0) {
-                for (x, weights) in weights.iter().enumerate() {
-                    let weights = load(weights);
-                    for (sums, value) in sums.iter_mut().zip(&line[x..]) {
-                        for (sum, weights) in sums.iter_mut().zip(weights) {
-                            *sum = vfmaq_n_f32(*sum, weights, *value);
-                        }
-                    }
-                }
-            }
-            for (made, sums) in made.iter_mut().zip(sums) {
-                for (at, sum) in [0, 4].into_iter().zip(sums) {
-                    vst1q_f32(made[half + at..].as_mut_ptr(), sum);
-                }
-            }
-        }
-    }
-    made
 }

@@ -42,10 +42,10 @@ fn sums(
             let layout = source.layout;
             for y in 0..conv.kernel {
                 for input_block in 0..layout.blocks {
-                    let start =
-                        (row + y + before) * layout.row_len() + input_block * layout.block_len();
+                    let line = source.starting_at(row + y + before);
+                    let start = input_block * layout.block_len();
                     for x in 0..conv.kernel {
-                        let pixel = &source.data[start + (column + x + before) * BLOCK..][..BLOCK];
+                        let pixel = &line[start + (column + x + before) * BLOCK..][..BLOCK];
                         for (inputs, line) in pixel.chunks_exact(DEPTH).zip(&mut lines) {
                             add_line(sums, inputs, line);
                         }

@@ -198,10 +198,10 @@ fn direct(
                     let from = source.layout;
                     for y in 0..conv.kernel {
                         for input_block in 0..from.blocks {
-                            let start = (first_row + row + y + before) * from.row_len()
-                                + input_block * from.block_len();
+                            let line = source.starting_at(first_row + row + y + before);
+                            let start = input_block * from.block_len();
                             for x in 0..conv.kernel {
-                                let inputs = &source.data[start + (column + x + before) * BLOCK..];
+                                let inputs = &line[start + (column + x + before) * BLOCK..];
                                 for (input, weights) in inputs[..BLOCK].iter().zip(&mut weights) {
                                     for (sum, weight) in sums.iter_mut().zip(weights.0) {
                                         *sum += weight * input;
@@ -294,7 +294,7 @@ mod tests {
         fn check(&self) -> Result<(), TestCaseError> {
             let maps = self.maps();
             let sources: Vec<_> =
-                maps.iter().map(|(layout, data)| Source { layout: *layout, data }).collect();
+                maps.iter().map(|(layout, data)| Source::whole(*layout, data)).collect();
             let conv =
                 RealConv::pack(self.kernel, &self.weight, &self.bias, &self.sources, self.side);
             let layout = Layout::new(self.outputs, self.side);

@@ -57,7 +57,7 @@ impl Tile<'_> {
         self.sources.iter().map(move |source| {
             let layout = source.layout;
             Window {
-                start: source.data[row * layout.row_len() + column * BLOCK..].as_ptr(),
+                start: source.starting_at(row)[column * BLOCK..].as_ptr(),
                 row_len: layout.row_len(),
                 block_len: layout.block_len(),
                 blocks: layout.blocks,

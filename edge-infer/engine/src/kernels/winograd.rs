@@ -197,14 +197,14 @@ unsafe fn transform_inputs<V: Wide, const OUT: usize>(
     for source in task.sources {
         let from = source.layout;
         for block in 0..from.blocks {
-            let start = task.first_row * from.row_len() + block * from.block_len();
+            let from_first = &source.starting_at(task.first_row)[block * from.block_len()..];
             for (at, (row, column)) in strip.places().enumerate() {
-                let corner = start + row * OUT * from.row_len() + column * OUT * BLOCK;
+                let corner = row * OUT * from.row_len() + column * OUT * BLOCK;
                 // SAFETY: passed on from the caller.
                 unsafe {
                     let mut half = [[V::splat(0.0); MOST_POINTS]; MOST_POINTS];
                     for (y, half) in half.iter_mut().enumerate().take(side) {
-                        let line = &source.data[corner + y * from.row_len()..][..side * BLOCK];
+                        let line = &from_first[corner + y * from.row_len()..][..side * BLOCK];
                         for (value, pixel) in half.iter_mut().zip(line.as_chunks::<BLOCK>().0) {
                             *value = V::load(pixel);
                         }
