@@ -166,16 +166,16 @@ fn measure(
             let shown = begun.elapsed();
             // The exam alone, once more, for its parts.
             let timing = examine(&file, bundle, &Limits::default()).timing;
-            let part = |part: Option<f64>| part.unwrap_or(f64::NAN);
+            let part = |part: Option<f64>| part.context("the photograph was not graded");
             let ms = |time: Duration| time.as_secs_f64() * 1e3;
-            let network = part(timing.network);
+            let network = part(timing.network)?;
             let values = [
                 ms(kept),
-                part(timing.decode),
-                part(timing.quality),
-                part(timing.preprocess),
+                part(timing.decode)?,
+                part(timing.quality)?,
+                part(timing.preprocess)?,
                 network,
-                part(timing.reading),
+                part(timing.reading)?,
                 ms(answered - kept) - timing.total,
                 ms(shown - answered),
                 ms(shown),
