@@ -150,6 +150,9 @@ impl Table<'_> {
             let of = |part: &str| unit * value("labelled data", &format!("{name}{part}"));
             let (change, low, high) = (of(".change"), of(".change.low"), of(".change.high"));
             let n = value("labelled data", &format!("{name}.n"));
+            if n.is_nan() {
+                return "-".to_owned();
+            }
             format!("{change:+.digits$} [{low:+.digits$}, {high:+.digits$}] ({n})")
         };
         println!(
