@@ -2,8 +2,9 @@
 
 use crate::export::engine::{Engine, EngineError};
 use crate::export::onnx::{with_metadata, without_metadata};
+use crate::export::tolerance;
 use glaucoma_common::manifest::{METADATA_KEY, Manifest, ManifestError};
-use glaucoma_common::self_test::{SelfTestError, picture};
+use glaucoma_common::self_test::{SelfTest, SelfTestError, picture};
 
 /// Why a bundle cannot be amended.
 #[derive(Debug, thiserror::Error)]
@@ -29,13 +30,18 @@ pub enum AmendError {
 }
 
 /// The bundle `bytes` with `manifest` in place of its own. The network stays as it is, byte for byte;
-/// the self-test, where there is one, is run again.
+/// the self-test is run again, and one without a self-test is given what it answers now.
 ///
 /// # Errors
 /// A file of another origin, a manifest out of range, an amended file that is not what it should be.
 pub fn amend(bytes: &[u8], manifest: &Manifest) -> Result<Vec<u8>, AmendError> {
     let not_onnx = |error: prost::DecodeError| AmendError::NotOnnx(error.to_string());
-    let json = manifest.to_json()?;
+    let answer = |engine: &Engine| engine.run(&picture(engine.side()), manifest.input.scale);
+    let self_test = match &manifest.self_test {
+        Some(recorded) => recorded.clone(),
+        None => SelfTest::record(&answer(&Engine::load(bytes)?)?, tolerance(manifest.precision))?,
+    };
+    let json = Manifest { self_test: Some(self_test.clone()), ..manifest.clone() }.to_json()?;
     let amended =
         with_metadata(bytes, METADATA_KEY, &json).map_err(not_onnx)?.ok_or(AmendError::Foreign)?;
     if without_metadata(&amended).map_err(not_onnx)? != without_metadata(bytes).map_err(not_onnx)? {
@@ -45,8 +51,6 @@ pub fn amend(bytes: &[u8], manifest: &Manifest) -> Result<Vec<u8>, AmendError> {
     if engine.metadata(METADATA_KEY).as_deref() != Some(json.as_str()) {
         return Err(AmendError::ReadBack("its manifest is not the one written"));
     }
-    if let Some(self_test) = &manifest.self_test {
-        self_test.check(&engine.run(&picture(engine.side()), manifest.input.scale)?)?;
-    }
+    self_test.check(&answer(&engine)?)?;
     Ok(amended)
 }

@@ -248,7 +248,7 @@ impl Draft<'_> {
 /// sums. int8: an engine may take a sum that lies next to a half the other way, and what follows then
 /// moves by whole steps. Two trained networks under noise of a millionth moved by at most 3e-4
 /// (classifier), 2e-5 (means) and 0.04 (any pixel, at the edge of a disc).
-fn tolerance(precision: Precision) -> Tolerance {
+pub(crate) fn tolerance(precision: Precision) -> Tolerance {
     match precision {
         Precision::F32 | Precision::F16Weights => {
             Tolerance { glaucoma: 1e-3, mean: 1e-4, sample: 1e-3 }

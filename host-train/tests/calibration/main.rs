@@ -53,6 +53,10 @@ fn an_amended_bundle_has_the_same_network_and_keeps_what_it_knew() {
     // Amended back it is the file it was.
     let again = amend(&amended, &before.manifest).unwrap();
     assert!(again == bytes);
+    // One without a self-test is given what it answers, which is what the shipped one answered.
+    let untested = Manifest { self_test: None, ..before.manifest.clone() };
+    assert!(before.manifest.self_test.is_some());
+    assert!(amend(&bytes, &untested).unwrap() == bytes);
 
     let stranger = workspace().join("edge-infer/tests/fixtures/colour_rules.onnx");
     let refused = amend(&std::fs::read(stranger).unwrap(), &manifest).unwrap_err();

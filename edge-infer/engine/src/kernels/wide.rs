@@ -382,7 +382,8 @@ pub struct Quad([float32x4_t; 4]);
 impl Wide for Quad {
     #[inline(always)]
     unsafe fn splat(value: f32) -> Self {
-        Self([vdupq_n_f32(value); 4])
+        // SAFETY: the trait's.
+        unsafe { Self([vdupq_n_f32(value); 4]) }
     }
 
     #[inline(always)]
@@ -410,25 +411,29 @@ impl Wide for Quad {
     #[inline(always)]
     unsafe fn add(self, other: Self) -> Self {
         let (a, b) = (self.0, other.0);
-        Self([0, 1, 2, 3].map(|at| vaddq_f32(a[at], b[at])))
+        // SAFETY: the trait's.
+        Self([0, 1, 2, 3].map(|at| unsafe { vaddq_f32(a[at], b[at]) }))
     }
 
     #[inline(always)]
     unsafe fn sub(self, other: Self) -> Self {
         let (a, b) = (self.0, other.0);
-        Self([0, 1, 2, 3].map(|at| vsubq_f32(a[at], b[at])))
+        // SAFETY: the trait's.
+        Self([0, 1, 2, 3].map(|at| unsafe { vsubq_f32(a[at], b[at]) }))
     }
 
     #[inline(always)]
     unsafe fn mul(self, other: Self) -> Self {
         let (a, b) = (self.0, other.0);
-        Self([0, 1, 2, 3].map(|at| vmulq_f32(a[at], b[at])))
+        // SAFETY: the trait's.
+        Self([0, 1, 2, 3].map(|at| unsafe { vmulq_f32(a[at], b[at]) }))
     }
 
     #[inline(always)]
     unsafe fn div(self, other: Self) -> Self {
         let (a, b) = (self.0, other.0);
-        Self([0, 1, 2, 3].map(|at| vdivq_f32(a[at], b[at])))
+        // SAFETY: the trait's.
+        Self([0, 1, 2, 3].map(|at| unsafe { vdivq_f32(a[at], b[at]) }))
     }
 
     #[inline(always)]
@@ -440,42 +445,52 @@ impl Wide for Quad {
     #[inline(always)]
     unsafe fn mul_add(self, factor: Self, addend: Self) -> Self {
         let (a, b, c) = (self.0, factor.0, addend.0);
-        Self([0, 1, 2, 3].map(|at| vfmaq_f32(c[at], a[at], b[at])))
+        // SAFETY: the trait's.
+        Self([0, 1, 2, 3].map(|at| unsafe { vfmaq_f32(c[at], a[at], b[at]) }))
     }
 
     #[inline(always)]
     unsafe fn relu(self) -> Self {
         // Of a number and of what is none, the number.
-        Self(self.0.map(|value| vmaxnmq_f32(value, vdupq_n_f32(0.0))))
+        // SAFETY: the trait's.
+        Self(self.0.map(|value| unsafe { vmaxnmq_f32(value, vdupq_n_f32(0.0)) }))
     }
 
     #[inline(always)]
     unsafe fn fold(self) -> f32 {
         let [a, b, c, d] = self.0;
-        let four = vaddq_f32(vaddq_f32(a, c), vaddq_f32(b, d));
-        let two = vadd_f32(vget_low_f32(four), vget_high_f32(four));
-        vget_lane_f32::<0>(two) + vget_lane_f32::<1>(two)
+        // SAFETY: the trait's.
+        unsafe {
+            let four = vaddq_f32(vaddq_f32(a, c), vaddq_f32(b, d));
+            let two = vadd_f32(vget_low_f32(four), vget_high_f32(four));
+            vget_lane_f32::<0>(two) + vget_lane_f32::<1>(two)
+        }
     }
 
     #[inline(always)]
     unsafe fn load_bytes(from: &[u8; BLOCK]) -> Self {
-        // SAFETY: sixteen bytes.
-        let bytes = unsafe { vld1q_u8(from.as_ptr()) };
-        let halves = [vmovl_u8(vget_low_u8(bytes)), vmovl_u8(vget_high_u8(bytes))];
-        let first = |half: uint16x8_t| vcvtq_f32_u32(vmovl_u16(vget_low_u16(half)));
-        let last = |half: uint16x8_t| vcvtq_f32_u32(vmovl_u16(vget_high_u16(half)));
-        Self([first(halves[0]), last(halves[0]), first(halves[1]), last(halves[1])])
+        // SAFETY: the trait's; sixteen bytes.
+        unsafe {
+            let bytes = vld1q_u8(from.as_ptr());
+            let (low, high) = (vmovl_u8(vget_low_u8(bytes)), vmovl_u8(vget_high_u8(bytes)));
+            Self([
+                vcvtq_f32_u32(vmovl_u16(vget_low_u16(low))),
+                vcvtq_f32_u32(vmovl_u16(vget_high_u16(low))),
+                vcvtq_f32_u32(vmovl_u16(vget_low_u16(high))),
+                vcvtq_f32_u32(vmovl_u16(vget_high_u16(high))),
+            ])
+        }
     }
 
     #[inline(always)]
     unsafe fn store_bytes(self, top: f32, to: &mut [u8; BLOCK]) {
-        // SAFETY: the trait's.
-        let Self(values) = unsafe { self.relu() };
-        // To the nearest, of two the even one.
-        let whole = |at: usize| vmovn_u32(vcvtnq_u32_f32(vminq_f32(values[at], vdupq_n_f32(top))));
-        let words = [vcombine_u16(whole(0), whole(1)), vcombine_u16(whole(2), whole(3))];
-        let bytes = vcombine_u8(vmovn_u16(words[0]), vmovn_u16(words[1]));
-        // SAFETY: sixteen bytes.
-        unsafe { vst1q_u8(to.as_mut_ptr(), bytes) };
+        // SAFETY: the trait's; sixteen bytes.
+        unsafe {
+            let top = vdupq_n_f32(top);
+            // To the nearest, of two the even one.
+            let words = self.relu().0.map(|value| vmovn_u32(vcvtnq_u32_f32(vminq_f32(value, top))));
+            let [low, high] = [vcombine_u16(words[0], words[1]), vcombine_u16(words[2], words[3])];
+            vst1q_u8(to.as_mut_ptr(), vcombine_u8(vmovn_u16(low), vmovn_u16(high)));
+        }
     }
 }
