@@ -118,6 +118,7 @@ fn kiosk(panel: Panel) -> Kiosk {
         lock_after_s: 300,
         shutter: false,
         live_view: false,
+        zone: jiff::tz::TimeZone::UTC,
     };
     let mut kiosk = Kiosk::new(panel, setup, Language::En, Theme::Daylight);
     let fine = |detail: &str| Check { fine: true, detail: detail.into() };

@@ -316,6 +316,7 @@ mod tests {
             lock_after_s: 300,
             shutter: false,
             live_view: false,
+            zone: jiff::tz::TimeZone::UTC,
         };
         let kiosk = Kiosk::new(Panel::PI_7_INCH, setup, Language::En, Theme::Daylight);
         Stage::new(kiosk, Unseen)

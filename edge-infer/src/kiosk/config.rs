@@ -14,6 +14,7 @@ use glaucoma_records::decide::Rules;
 use serde::{Deserialize, Serialize};
 
 use super::intakes::IntakeConfig;
+use super::local_time;
 use super::operating_point::Choice;
 use super::outbox::OutboxConfig;
 use crate::reports::Format;
@@ -348,7 +349,15 @@ impl Config {
         let (rules, lock_after_s) = (self.rules(), *lock_after_s);
         let live_view = self.intake.v4l.is_some();
         let shutter = self.intake.rpicam.is_some() || live_view;
-        Setup { sites: sites.clone(), operators, rules, lock_after_s, shutter, live_view }
+        Setup {
+            sites: sites.clone(),
+            operators,
+            rules,
+            lock_after_s,
+            shutter,
+            live_view,
+            zone: local_time::zone(),
+        }
     }
 
     /// By what a visit is decided.

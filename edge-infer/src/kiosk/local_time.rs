@@ -2,7 +2,14 @@
 
 use glaucoma_records::clock::Timestamp;
 use glaucoma_records::journal::Period;
+use jiff::tz::TimeZone;
 use jiff::{ToSpan, Zoned};
+
+/// The zone of the place, as the system has it.
+#[must_use]
+pub fn zone() -> TimeZone {
+    TimeZone::system()
+}
 
 /// Hour and minute now.
 #[must_use]

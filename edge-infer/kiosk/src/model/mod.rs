@@ -14,6 +14,7 @@ use glaucoma_common::reading::Laterality;
 use glaucoma_records::decide::Rules;
 use glaucoma_records::journal::StorageFault;
 use glaucoma_records::visit::{EyeExam, Uid, Visit};
+use jiff::tz::TimeZone;
 
 pub use act::Action;
 pub use day::{Day, Referred};
@@ -43,6 +44,8 @@ pub struct Setup {
     pub shutter: bool,
     /// Whether it has a live picture.
     pub live_view: bool,
+    /// The zone of the place: that of the clock on the screens.
+    pub zone: TimeZone,
 }
 
 /// The device's four buttons.

@@ -196,9 +196,10 @@ pub fn drawn(page: &Page, setter: &Typesetter) -> Frame {
     frame
 }
 
-/// `2026-05-01T09:30:00Z` as `2026-05-01 09:30 UTC`; anything else, such as a year alone, as it is. Between day and
+/// `2026-05-01T09:30:00Z` as `2026-05-01 09:30 UTC`, which is the same wherever the paper is read; anything else, such as
+/// a year alone, as it is. Between day and
 /// time stands a blank that does not break: only over such a one numbers keep their order in a script from the right.
-pub(super) fn when(time: &str) -> String {
+fn when(time: &str) -> String {
     match (time.get(..10), time.get(10..11), time.get(11..16), time.ends_with('Z')) {
         (Some(day), Some("T"), Some(minute), true) => format!("{day}\u{a0}{minute} UTC"),
         _ => time.to_owned(),

@@ -5,11 +5,12 @@ use embedded_graphics::primitives::Rectangle;
 use glaucoma_common::reading::Laterality;
 use glaucoma_records::decide::{EyeState, eye_state};
 use glaucoma_records::visit::Uid;
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
 
 use crate::model::{Action, Kiosk};
 use crate::page::{Face, Page, Style};
 use crate::panel::{cut_bottom, cut_start, cut_top, grid, inset};
-use crate::screens::report::when;
 use crate::screens::result::vcdr_text;
 use crate::screens::{Sheet, eye_face, eye_key, who};
 use crate::sign::Sign;
@@ -37,7 +38,7 @@ pub fn people(kiosk: &Kiosk, page: usize) -> Page {
     for (cell, (index, visit)) in cells.into_iter().zip(people) {
         sheet.field(
             cell,
-            &when(&visit.begun_at),
+            &when(&visit.begun_at, &kiosk.setup.zone),
             &who(&visit.person),
             Action::PickUndecided(index),
         );
@@ -67,7 +68,7 @@ pub fn visit(kiosk: &Kiosk, uid: &Uid, asked: bool) -> Page {
     sheet.page.plain(person, who(&visit.person), Style::BOLD.typed());
     if kiosk.not_kept.is_none() {
         let time = cut_top(&mut body, sheet.em(1.6));
-        sheet.page.plain(time, when(&visit.begun_at), Style::TEXT.typed());
+        sheet.page.plain(time, when(&visit.begun_at, &kiosk.setup.zone), Style::TEXT.typed());
     }
     if asked {
         let area = cut_bottom(&mut body, sheet.em(2.6));
@@ -107,5 +108,30 @@ fn card(sheet: &mut Sheet<'_>, area: Rectangle, eye: Laterality, state: &EyeStat
     sheet.page.text(found, sheet.words(word), Style::TEXT, paint);
     if let EyeState::Graded { exam, .. } = state {
         sheet.page.text(inner, vcdr_text(sheet.kiosk.language, exam), Style::TEXT, paint);
+    }
+}
+
+/// `2026-05-01T09:30:00Z` as the clock of the screens said it: `2026-05-01 11:30` two hours east of UTC. Anything else as
+/// it is. Between day and time stands a blank that does not break: only over such a one numbers keep their order in a
+/// script from the right.
+fn when(time: &str, zone: &TimeZone) -> String {
+    let Ok(moment) = time.parse::<Timestamp>() else { return time.to_owned() };
+    moment.to_zoned(zone.clone()).strftime("%Y-%m-%d\u{a0}%H:%M").to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_is_that_of_the_place_on_that_day() {
+        let kigali = TimeZone::fixed(jiff::tz::offset(2));
+        assert_eq!(when("2026-05-01T09:30:00Z", &kigali), "2026-05-01\u{a0}11:30");
+        assert_eq!(when("2026-04-30T22:05:59Z", &kigali), "2026-05-01\u{a0}00:05");
+        // By the rule of that day, not of today.
+        let lisbon = TimeZone::posix("WET0WEST,M3.5.0/1,M10.5.0").unwrap_or(TimeZone::UTC);
+        assert_eq!(when("2026-01-01T09:30:00Z", &lisbon), "2026-01-01\u{a0}09:30");
+        assert_eq!(when("2026-07-01T09:30:00Z", &lisbon), "2026-07-01\u{a0}10:30");
+        assert_eq!(when("", &kigali), "");
     }
 }

@@ -21,6 +21,7 @@ use glaucoma_records::visit::{
     Visit,
 };
 use image::{Rgb, RgbImage};
+use jiff::tz::{TimeZone, offset};
 
 pub const PANELS: [Panel; 4] =
     [Panel::PI_7_INCH, Panel::SPI_3_5_INCH, Panel::HDMI_10_INCH, Panel::UPRIGHT_7_INCH];
@@ -47,6 +48,8 @@ pub fn setup() -> Setup {
         lock_after_s: 300,
         shutter: false,
         live_view: false,
+        // As the check at the start says it.
+        zone: TimeZone::fixed(offset(2)),
     }
 }
 
@@ -180,6 +183,8 @@ pub fn undecided(count: usize) -> Vec<Visit> {
         let mut open = visit(exams);
         open.visit.uid = Uid(format!("2.25.70{number}"));
         open.visit.person.id = format!("HY-002{number}");
+        // Before the 09:30 of the clock on the screens, two hours east of UTC.
+        open.visit.begun_at = format!("2026-05-01T07:{:02}:00Z", number % 30);
         open.visit
     };
     (0..count).map(one).collect()
