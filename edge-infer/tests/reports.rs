@@ -208,6 +208,7 @@ fn journal(folder: &Path, burned_in: Option<bool>) -> Journal {
         without_photograph: Vec::new(),
         exams: Vec::new(),
         decision: None,
+        decided_by: None,
     };
     journal.begin_visit(&visit).unwrap();
     let exam = EyeExam {

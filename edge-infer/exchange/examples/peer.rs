@@ -145,5 +145,6 @@ fn visit(sha256: &str) -> Visit {
             exam(7002, Laterality::Left, ungradable),
         ],
         decision: Some(Decision::Refer { reasons: vec!["suspected_right".into()] }),
+        decided_by: None,
     }
 }

@@ -15,13 +15,15 @@ use glaucoma_kiosk::display::PngDir;
 use glaucoma_kiosk::event_loop::{Channels, replay};
 use glaucoma_kiosk::input::script;
 use glaucoma_kiosk::model::{Action, Arrival, Button, Command, Event, Kiosk, Screen};
+use glaucoma_kiosk::page::Item;
 use glaucoma_kiosk::panel::Panel;
+use glaucoma_kiosk::screens::slip::paper;
 use glaucoma_kiosk::stage::Stage;
 use glaucoma_kiosk::theme::Theme;
 use glaucoma_kiosk::words::{Key, Language};
 use glaucoma_records::decide::EyeState;
 use glaucoma_records::journal::StorageFault;
-use glaucoma_records::visit::{Decision, EyeExam, Finding, Uid};
+use glaucoma_records::visit::{Decision, EyeExam, Finding, Uid, Visit};
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 use support::world::FakeWorld;
@@ -210,6 +212,38 @@ fn a_device_left_alone_asks_for_the_pin_and_goes_on_where_it_was() {
     assert_eq!(press(&mut kiosk, Action::SendPin).len(), 1);
     kiosk.handle(Event::Unlocked);
     assert_eq!(kiosk.screen, Screen::Result { eye: Right });
+}
+
+/// Another operator goes on with a visit and decides: the slip names who decided, the visit keeps who registered.
+#[test]
+fn a_slip_names_the_operator_who_decided() {
+    let mut kiosk = support::kiosk(Panel::PI_7_INCH, Language::En, Theme::Daylight);
+    let mut recorded = support::undecided(2).remove(1);
+    (recorded.site, recorded.operator) = ("Huye".into(), "A. Uwase".into());
+    kiosk.undecided = vec![recorded.clone()];
+    (kiosk.site, kiosk.operator) = (1, 1);
+    kiosk.screen = Screen::UndecidedVisit { uid: recorded.uid.clone(), asked: true };
+    kiosk.handle(Event::VisitResumed { visit: Box::new(recorded.clone()), pictures: [None, None] });
+    let saved = press(&mut kiosk, Action::Decide);
+    let [Command::SaveVisit(visit)] = &saved[..] else { panic!("{saved:?}") };
+    assert_eq!(visit.decided_by.as_deref(), Some("J. Mugisha"));
+    assert_eq!((&visit.site, &visit.operator), (&recorded.site, &recorded.operator));
+    let written = |visit: &Visit| {
+        let page = paper(visit, Language::En);
+        let texts = page.items.iter().filter_map(|item| match item {
+            Item::Label(label) => Some(label.text.clone()),
+            _ => None,
+        });
+        texts.collect::<Vec<_>>().join("\n")
+    };
+    assert!(written(visit).contains("J. Mugisha") && written(visit).contains("Huye"));
+    assert!(!written(visit).contains("A. Uwase"));
+    // Who decides again, because it could not be written down, has decided.
+    kiosk.handle(Event::SaveFailed(recorded.uid));
+    kiosk.operator = 0;
+    let saved = press(&mut kiosk, Action::SaveAgain);
+    let [Command::SaveVisit(visit)] = &saved[..] else { panic!("{saved:?}") };
+    assert_eq!(visit.decided_by.as_deref(), Some("A. Uwase"));
 }
 
 fn any_finding() -> impl Strategy<Value = Finding> {

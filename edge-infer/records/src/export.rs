@@ -53,6 +53,7 @@ impl Identity {
             without_photograph: visit.without_photograph.clone(),
             exams: exams.collect(),
             decision: visit.decision.clone(),
+            decided_by: None,
         })
     }
 }
@@ -138,7 +139,7 @@ pub fn export_json(
 }
 
 /// The names of [`Line`]'s cells.
-const PERSON: [&str; 12] = [
+const PERSON: [&str; 13] = [
     "sequence",
     "visit",
     "person",
@@ -147,6 +148,7 @@ const PERSON: [&str; 12] = [
     "sex",
     "site",
     "operator",
+    "decided_by",
     "begun_at",
     "note",
     "decision",
@@ -167,6 +169,7 @@ struct Line {
     sex: &'static str,
     site: Option<String>,
     operator: Option<String>,
+    decided_by: Option<String>,
     begun_at: String,
     note: Option<String>,
     decision: Option<&'static str>,
@@ -175,7 +178,7 @@ struct Line {
 
 impl Line {
     fn of(sequence: i64, visit: &Visit) -> Self {
-        let Visit { uid, person, site, operator, begun_at, note, decision, .. } = visit;
+        let Visit { uid, person, site, operator, begun_at, note, decision, decided_by, .. } = visit;
         let (decision, reasons) = match decision {
             None => (None, Vec::new()),
             Some(Decision::NotSuspected) => (Some("not_suspected"), Vec::new()),
@@ -195,6 +198,7 @@ impl Line {
             },
             site: said(site),
             operator: said(operator),
+            decided_by: decided_by.clone(),
             begun_at: begun_at.clone(),
             note: note.clone(),
             decision,
@@ -213,6 +217,7 @@ impl Line {
             self.sex.to_owned(),
             optional(&self.site),
             optional(&self.operator),
+            optional(&self.decided_by),
             self.begun_at.clone(),
             optional(&self.note),
             self.decision.unwrap_or_default().to_owned(),

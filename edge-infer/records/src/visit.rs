@@ -156,7 +156,7 @@ pub struct Visit {
     pub person: Person,
     /// Where: the programme's name of the site.
     pub site: String,
-    /// By whom: the operator's name or number.
+    /// Who registered the person: the operator's name or number.
     pub operator: String,
     /// When the visit began.
     pub begun_at: String,
@@ -170,4 +170,15 @@ pub struct Visit {
     pub exams: Vec<EyeExam>,
     /// The decision; `None` while the visit is open.
     pub decision: Option<Decision>,
+    /// Who decided: another than [`Visit::operator`] where the visit was gone on with by somebody else.
+    #[serde(default)]
+    pub decided_by: Option<String>,
+}
+
+impl Visit {
+    /// Who answers for the visit, and is asked about it: who decided; before that, who registered the person.
+    #[must_use]
+    pub fn answers(&self) -> &str {
+        self.decided_by.as_deref().unwrap_or(&self.operator)
+    }
 }

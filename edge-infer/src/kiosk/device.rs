@@ -186,6 +186,7 @@ impl<'a> Device<'a> {
             without_photograph: Vec::new(),
             exams: Vec::new(),
             decision: None,
+            decided_by: None,
         };
         self.journal.begin_visit(&visit)?;
         let event = Event::VisitBegun { uid: visit.uid.clone(), begun_at: visit.begun_at.clone() };

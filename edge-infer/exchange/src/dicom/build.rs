@@ -6,7 +6,7 @@ use dicom_dictionary_std::tags;
 use dicom_object::InMemDicomObject;
 use glaucoma_common::reading::Laterality;
 use glaucoma_records::export::OLDEST;
-use glaucoma_records::visit::{Person, Sex, Uid};
+use glaucoma_records::visit::{Person, Sex, Uid, Visit};
 
 use super::{DicomError, Identity, Subject};
 use crate::identity::derive;
@@ -146,12 +146,26 @@ fn equipment(set: &mut Set, subject: &Subject) -> Result<(), DicomError> {
         ("the program's name", tags::SOFTWARE_VERSIONS, VR::LO, &station.software, false),
         ("the serial number", tags::DEVICE_SERIAL_NUMBER, VR::LO, &station.serial, true),
         ("the site", tags::INSTITUTION_NAME, VR::LO, &subject.visit.site, true),
-        ("the operator", tags::OPERATORS_NAME, VR::PN, &subject.visit.operator, true),
     ] {
         check(what, text, 64)?;
         if subject.identity.is_own() || !names_someone {
             set.text(tag, vr, text);
         }
+    }
+    operators(set, subject)
+}
+
+/// Who registered the person, and who decided where that is somebody else: values of one attribute.
+fn operators(set: &mut Set, subject: &Subject) -> Result<(), DicomError> {
+    let Visit { operator, decided_by, .. } = subject.visit;
+    let decided_by = decided_by.as_ref().filter(|&name| name != operator);
+    let names: Vec<&str> =
+        [Some(operator), decided_by].into_iter().flatten().map(String::as_str).collect();
+    for name in &names {
+        check("the operator", name, 64)?;
+    }
+    if subject.identity.is_own() {
+        set.text(tags::OPERATORS_NAME, VR::PN, &names.join("\\"));
     }
     Ok(())
 }

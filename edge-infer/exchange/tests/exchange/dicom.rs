@@ -99,12 +99,13 @@ fn under_a_pseudonym_nothing_of_the_person_is_left() {
     visit.exams[0].photograph_sha256 = sha256_hex(&named);
     let known_clean = Some(false);
     let file = made(&visit, Identity::Pseudonym("X-1"), known_clean, &named).unwrap();
-    let secrets: [&[u8]; 10] = [
+    let secrets: [&[u8]; 11] = [
         "आशा".as_bytes(),
         b"Asha",
         b"CAMP/7",
         b"Rampur",
-        b"Operator Seven",
+        b"Operator Seven\\Operator Eight",
+        b"Operator",
         b"SN-1",
         b"20260501",
         b"0931",

@@ -55,6 +55,7 @@ pub fn visit() -> Visit {
         decision: Some(Decision::Refer {
             reasons: vec!["suspected_right".into(), "ungradable_left".into()],
         }),
+        decided_by: Some("Operator Eight".into()),
     }
 }
 

@@ -306,8 +306,7 @@ impl Kiosk {
                 return vec![Command::PrintSlip { visit, language: self.language }];
             }
             (Screen::Decision, Action::SaveAgain) if visit.saved == Some(false) => {
-                visit.saved = None;
-                return vec![Command::SaveVisit(Box::new(visit.visit.clone()))];
+                return self.save_decision();
             }
             (Screen::Slip, Action::BackToDecision) => self.screen = Screen::Decision,
             (Screen::Decision, Action::EndVisit) if visit.saved == Some(true) => {
@@ -359,8 +358,16 @@ impl Kiosk {
         let Some(visit) = &mut self.visit else { return Vec::new() };
         let Some(decision) = visit.decision() else { return Vec::new() };
         visit.visit.decision = Some(decision);
-        visit.saved = None;
         self.screen = Screen::Decision;
+        self.save_decision()
+    }
+
+    /// Whoever works with the device now has decided, whoever has registered the person: so the journal has it too.
+    fn save_decision(&mut self) -> Vec<Command> {
+        let operator = self.operator().to_owned();
+        let Some(visit) = &mut self.visit else { return Vec::new() };
+        visit.visit.decided_by = Some(operator);
+        visit.saved = None;
         vec![Command::SaveVisit(Box::new(visit.visit.clone()))]
     }
 

@@ -76,13 +76,6 @@ impl Kiosk {
     fn unlocked(&mut self) {
         if let Screen::Pin { checking: true, .. } = self.screen {
             self.screen = self.locked.take().map_or(Screen::Home, |open| *open);
-            // Another operator may go on with the visit, who then answers for it.
-            let (site, operator) = (self.site().to_owned(), self.operator().to_owned());
-            if let Some(open) = &mut self.visit
-                && open.visit.decision.is_none()
-            {
-                (open.visit.site, open.visit.operator) = (site, operator);
-            }
         }
     }
 
@@ -109,12 +102,11 @@ impl Kiosk {
     }
 
     /// What was found so far is shown first.
-    fn visit_resumed(&mut self, mut visit: Visit, pictures: [Option<EyePicture>; 2]) {
+    fn visit_resumed(&mut self, visit: Visit, pictures: [Option<EyePicture>; 2]) {
         if !matches!(self.open_screen(), Screen::UndecidedVisit { asked: true, .. }) {
             return;
         }
         self.undecided.retain(|other| other.uid != visit.uid);
-        (visit.site, visit.operator) = (self.site().to_owned(), self.operator().to_owned());
         let open = OpenVisit::resumed(visit, pictures, self.setup.rules);
         let screen = match open.visit.exams.last() {
             Some(exam) => Screen::Result { eye: exam.eye },

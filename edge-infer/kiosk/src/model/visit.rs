@@ -55,6 +55,7 @@ impl OpenVisit {
             without_photograph: Vec::new(),
             exams: Vec::new(),
             decision: None,
+            decided_by: None,
         };
         Self::resumed(visit, [None, None], rules)
     }

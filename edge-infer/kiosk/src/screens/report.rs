@@ -91,7 +91,7 @@ impl Report<'_> {
             [labelled(Key::Number, &person.id), labelled(Key::Name, name), who],
             [
                 labelled(Key::Site, &visit.site),
-                labelled(Key::Operator, &visit.operator),
+                labelled(Key::Operator, visit.answers()),
                 when(&visit.begun_at),
             ],
         ];

@@ -99,7 +99,7 @@ pub fn paper(visit: &Visit, language: Language) -> Page {
         format!("{}: {}", language.text(Key::Number), person.id),
         format!("{name}  {}", age.unwrap_or_default()),
         format!("{}: {}", language.text(Key::Site), visit.site),
-        format!("{}: {}", language.text(Key::Operator), visit.operator),
+        format!("{}: {}", language.text(Key::Operator), visit.answers()),
         visit.begun_at.clone(),
     ];
     for line in lines.iter().filter(|line| !line.trim().is_empty()) {

@@ -53,6 +53,7 @@ fn visit(exams: Vec<EyeExam>, without: &[(Laterality, NoPhotograph)]) -> Visit {
             .collect(),
         exams,
         decision: None,
+        decided_by: None,
     }
 }
 

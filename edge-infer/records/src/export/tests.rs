@@ -43,6 +43,7 @@ fn recorded() -> Recorded {
         without_photograph: vec![EyeWithoutPhotograph { eye: Left, why: NoPhotograph::Absent }],
         exams: vec![exam(Right, graded), exam(Right, retake)],
         decision: Some(Decision::Refer { reasons: vec!["suspected_right".into()] }),
+        decided_by: Some("DECIDER".into()),
     };
     Recorded { sequence: 12, pseudonym: "0123456789abcdef".into(), closed_at: None, visit }
 }
@@ -61,16 +62,16 @@ fn json_text(identity: Identity) -> String {
 
 #[test]
 fn a_line_of_csv() {
-    let kept = "sequence,visit,person,name,age_years,sex,site,operator,begun_at,note,decision,reasons,\
+    let kept = "sequence,visit,person,name,age_years,sex,site,operator,decided_by,begun_at,note,decision,reasons,\
         right_finding,right_probability,right_threshold,right_vcdr,right_vcdr_low,right_vcdr_high,right_photographs,\
         left_finding,left_probability,left_threshold,left_vcdr,left_vcdr_low,left_vcdr_high,left_photographs\n\
-        12,2.25.VISIT,'=PERSON,\"NAME, \"\"of\"\" somebody\",93,female,SITE,OPERATOR,2026-05-01T09:30:00Z,NOTE,refer,\
+        12,2.25.VISIT,'=PERSON,\"NAME, \"\"of\"\" somebody\",93,female,SITE,OPERATOR,DECIDER,2026-05-01T09:30:00Z,NOTE,refer,\
         suspected_right,graded,0.75,0.5,0.8,0.7,0.9,2,absent,,,,,,0\n";
     assert_eq!(csv_text(Identity::Kept), kept);
     let removed = csv_text(Identity::Removed);
     assert_eq!(
         removed.lines().nth(1).unwrap(),
-        "12,,0123456789abcdef,,90,female,,,2026,,refer,suspected_right,\
+        "12,,0123456789abcdef,,90,female,,,,2026,,refer,suspected_right,\
          graded,0.75,0.5,0.8,0.7,0.9,2,absent,,,,,,0"
     );
 }
@@ -95,6 +96,7 @@ fn without_identity_nothing_identifying_is_left() {
             "93",
             "SITE",
             "OPERATOR",
+            "DECIDER",
             "NOTE",
             "VISIT",
             "EXAM",

@@ -227,17 +227,20 @@ impl Reader {
     fn visits(&self, which: &str, values: &[&dyn ToSql]) -> Result<Vec<Recorded>, JournalError> {
         let sql = format!(
             "SELECT sequence, uid, person_lookup, sealed_person, site, operator, begun_at, \
-             without_photograph, decision, closed_at FROM visits WHERE {which} ORDER BY sequence"
+             without_photograph, decision, closed_at, (SELECT audit.operator FROM audit \
+             WHERE action = 'visit_decided' AND subject = visits.uid) \
+             FROM visits WHERE {which} ORDER BY sequence"
         );
         let rows = self.collect(&sql, values, |row| {
             let texts = (row.get(4)?, row.get(5)?, row.get(6)?, row.get(7)?, row.get(8)?);
-            Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, texts, row.get(9)?))
+            let ended = (row.get(9)?, row.get(10)?);
+            Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, texts, ended))
         })?;
         rows.into_iter().map(|row| self.recorded(row)).collect()
     }
 
     fn recorded(&self, row: VisitRow) -> Result<Recorded, JournalError> {
-        let (sequence, uid, lookup, sealed, texts, closed_at) = row;
+        let (sequence, uid, lookup, sealed, texts, (closed_at, decided_by)) = row;
         let (site, operator, begun_at, without, decision) = texts;
         let Sealed { person, note } = self.open_person(&uid, &sealed)?;
         let visit = Visit {
@@ -250,6 +253,7 @@ impl Reader {
             note,
             without_photograph: parse(&without)?,
             decision: decision.as_deref().map(parse).transpose()?,
+            decided_by,
         };
         let pseudonym = hexadecimal(&lookup[..8]);
         Ok(Recorded { sequence, pseudonym, closed_at, visit })
@@ -311,8 +315,10 @@ impl Reader {
 
 /// Site, operator, time, eyes without a photograph, decision.
 type VisitTexts = (String, String, String, String, Option<String>);
-/// Sequence, UID, lookup, sealed person, the texts, and when it was closed.
-type VisitRow = (i64, String, Hash, Vec<u8>, VisitTexts, Option<String>);
+/// When it was closed, and by whom it was decided.
+type VisitEnd = (Option<String>, Option<String>);
+/// Sequence, UID, lookup, sealed person, the texts, and how it ended.
+type VisitRow = (i64, String, Hash, Vec<u8>, VisitTexts, VisitEnd);
 
 fn failed() -> impl Fn(rusqlite::Error) -> JournalError {
     JournalError::database("reading")

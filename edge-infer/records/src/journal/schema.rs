@@ -8,7 +8,7 @@ use rusqlite::{Connection, OpenFlags};
 use super::error::JournalError;
 
 /// Each step brings the tables to the next `user_version`; a released step is never changed.
-const MIGRATIONS: [&str; 3] = [
+const MIGRATIONS: [&str; 4] = [
     "
     CREATE TABLE vault (
         id INTEGER PRIMARY KEY CHECK (id = 1),
@@ -94,6 +94,10 @@ const MIGRATIONS: [&str; 3] = [
     "
     ALTER TABLE visits ADD COLUMN closed_at TEXT;
     CREATE INDEX visits_open ON visits (sequence) WHERE decision IS NULL AND closed_at IS NULL;
+",
+    // Who decided has been in the audit from the first version on.
+    "
+    CREATE INDEX audit_decided ON audit (subject) WHERE action = 'visit_decided';
 ",
 ];
 

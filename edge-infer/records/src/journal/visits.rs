@@ -53,7 +53,8 @@ impl Journal {
         self.ask(move |writer| writer.record_exam(&visit, &exam, &photograph))
     }
 
-    /// Writes down that a photograph stayed without a person: by its SHA-256, for nothing else is known of it.
+    /// Writes down that photographs stayed without a person, all or none of them: by their SHA-256, for nothing else is
+    /// known of them.
     ///
     /// # Errors
     /// The disk.
@@ -78,7 +79,7 @@ impl Journal {
         })
     }
 
-    /// Records the decision of a visit and, in the same transaction, queues the visit and each of its photographs
+    /// Records the decision of a visit as that of the operator who has unlocked the journal ([`Visit::decided_by`]) and, in the same transaction, queues the visit and each of its photographs
     /// for delivery by `kinds`. The same decision again changes nothing.
     ///
     /// # Errors

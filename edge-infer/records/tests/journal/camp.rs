@@ -45,6 +45,7 @@ fn what_is_recorded_is_read_again() {
     let expected = Visit {
         exams: vec![confirmed.clone(), again],
         decision: Some(refer("not_photographed_left")),
+        decided_by: Some(OPERATOR.into()),
         ..one.clone()
     };
     let read = reader.visit(&one.uid).unwrap();
@@ -92,6 +93,29 @@ fn what_cannot_be_recorded_is_refused_and_changes_nothing() {
     // The key, the operator, the visit, the exam; and one file.
     assert_eq!((verified.records, verified.photographs, verified.unnamed_files), (4, 1, 0));
     assert!(matches!(open(folder.path()), Err(JournalError::InUse(_))));
+}
+
+#[test]
+fn who_registered_and_who_decided_are_both_recorded() {
+    const OTHER: &str = "Biru";
+    let folder = tempfile::tempdir().unwrap();
+    let journal = found(folder.path());
+    journal.add_operator(OTHER, "314159").unwrap();
+    for number in 0..2 {
+        journal.begin_visit(&visit(number)).unwrap();
+    }
+    journal.decide_visit(&visit(0).uid, &Decision::NotSuspected, &[]).unwrap();
+    journal.unlock(OTHER, "314159").unwrap();
+    let of = |number: u64| journal.reader().unwrap().visit(&visit(number).uid).unwrap().visit;
+    assert_eq!((of(1).decided_by.as_deref(), of(1).answers()), (None, OPERATOR));
+    journal.decide_visit(&visit(1).uid, &Decision::NotSuspected, &[]).unwrap();
+    // Saying it once more is no new decision.
+    journal.decide_visit(&visit(0).uid, &Decision::NotSuspected, &[]).unwrap();
+    let named = [0, 1].map(|number| (of(number).operator, of(number).decided_by.unwrap()));
+    let expected = [(OPERATOR, OPERATOR), (OPERATOR, OTHER)];
+    assert_eq!(named, expected.map(|(one, other)| (one.to_owned(), other.to_owned())));
+    assert_eq!(of(1).answers(), OTHER);
+    journal.reader().unwrap().verify(None).unwrap();
 }
 
 #[test]

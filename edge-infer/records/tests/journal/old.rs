@@ -37,7 +37,7 @@ fn an_older_journal_is_read_verified_and_continued() {
     let folder = tempfile::tempdir().unwrap();
     lay(folder.path());
     let locked = || Reader::open_locked(&folder.path().join("journal"));
-    assert!(matches!(locked(), Err(JournalError::Older { found: 1, known: 3 })));
+    assert!(matches!(locked(), Err(JournalError::Older { found: 1, known: 4 })));
 
     let journal = unlocked(folder.path());
     let verified = journal.reader().unwrap().verify(None).unwrap();
@@ -46,6 +46,8 @@ fn an_older_journal_is_read_verified_and_continued() {
     assert_eq!(recorded.exams[0].burned_in, None);
     assert!(recorded.exams[0].eye_confirmed);
     assert_eq!(recorded.person, visit(1).person);
+    // Its audit says who decided, which no column did.
+    assert_eq!(recorded.decided_by.as_deref(), Some(OPERATOR));
 
     // Its visits go on, or are closed, as new ones are.
     let open = journal.reader().unwrap().open_visits().unwrap();

@@ -90,6 +90,7 @@ pub fn visit(number: u64) -> Visit {
         without_photograph: Vec::new(),
         exams: Vec::new(),
         decision: None,
+        decided_by: None,
     }
 }
 

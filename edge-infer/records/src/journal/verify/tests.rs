@@ -17,6 +17,7 @@ fn visit(number: u128) -> Visit {
         without_photograph: Vec::new(),
         exams: Vec::new(),
         decision: None,
+        decided_by: None,
     }
 }
 
