@@ -110,7 +110,7 @@ fn measure(
     let (answers, messages) = channel();
     let live_view = Wanted::default();
     let view = ToScreen::new(Wanted::clone(&live_view), answers.clone());
-    let (intakes, incoming) = Intakes::start(&config.intake, view)?;
+    let (intakes, incoming) = Intakes::start(&config.intake, view, None)?;
     while intakes.online(Instant::now()) != Some(true) {
         std::thread::sleep(Duration::from_millis(10));
     }

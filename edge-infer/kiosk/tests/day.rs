@@ -285,7 +285,7 @@ fn any_event() -> impl Strategy<Value = Event> {
         }),
         1 => Just(Event::ExamFailed),
         1 => Just(Event::LiveView(Arc::new(support::picture(Right)))),
-        1 => Just(Event::LeftOut),
+        1 => Just(Event::LeftOut(1)),
         1 => Just(Event::NotKept(StorageFault::Full)),
         1 => (0..9u32, seen())
             .prop_map(|(photograph, eye)| Event::ExamNotKept(support::arrived(photograph, eye))),

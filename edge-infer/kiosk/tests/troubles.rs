@@ -72,7 +72,7 @@ fn all_that_wait_are_left_out_at_once_and_counted() {
     let photographs = vec![1, 2];
     assert_eq!(press(&mut kiosk, Action::LeaveOutAll), [Command::LeaveOutAll { photographs }]);
     for _ in 0..312 {
-        kiosk.handle(Event::LeftOut);
+        kiosk.handle(Event::LeftOut(1));
     }
     assert!(kiosk.page().labels().any(|label| label.text == "312 left out"));
     // What comes now did not stand there: it is for this person.

@@ -5,9 +5,11 @@
 //! | the caller's | the kiosk: screens, fingers, the clock |
 //! | examining | answers the kiosk: network, journal, slips |
 //! | camera | takes what the intakes bring, few at a time |
+//! | leaving out | writes down what the intakes of folders leave out |
 //! | outbox | delivers what is due |
 //! | the intakes', the journal's and the input's own | see there |
 
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::Scope;
 use std::time::{Duration, Instant};
@@ -27,6 +29,7 @@ use super::live_view::{ToScreen, Wanted};
 use super::local_time;
 use super::outbox::{Outbox, OutboxError};
 use super::photographs::{Photograph, Photographs, Put};
+use super::standing::{Asked, PassOver};
 use crate::bundle::Bundle;
 use crate::service::{Member, Pulse, Watchdog, notify};
 
@@ -86,7 +89,9 @@ pub fn run<P: Presenter>(
     let outbox = Outbox::new(journal, &config.outbox, config.device.programme())?;
     let live_view = Wanted::default();
     let view = ToScreen::new(Wanted::clone(&live_view), sender.clone());
-    let (intakes, incoming) = Intakes::start(&config.intake, view)?;
+    let (writer, left_out) = channel();
+    let pass_over = PassOver { standing: photographs.standing(), writer };
+    let (intakes, incoming) = Intakes::start(&config.intake, view, Some(Arc::new(pass_over)))?;
     let pulse = Pulse::new();
     let screen = pulse.member("screen", SCREEN);
     let ways = Ways { outbox: woken, shutter: intakes.shutter(), live_view };
@@ -105,6 +110,8 @@ pub fn run<P: Presenter>(
         let sending = pulse.member("outbox", SENDING);
         scope.spawn(move || outbox.run(&wake, &counts, &|| sending.tick()));
         camera(scope, incoming, journal, &photographs, sender.clone());
+        let counts = sender.clone();
+        scope.spawn(move || write_left_out(left_out, journal, &counts));
         let left_over = ends.intakes.left_over();
         scope.spawn(move || {
             if let Err(error) = left_over() {
@@ -151,7 +158,7 @@ fn camera<'scope>(
             let event = match photographs.put(Photograph::from(photograph)) {
                 Put::Waits(arrival) => Event::PhotographTaken(arrival),
                 Put::Stood(stood) => match photographs.pass_over(*stood, journal) {
-                    Ok(()) => Event::LeftOut,
+                    Ok(()) => Event::LeftOut(1),
                     Err(waits) => Event::PhotographTaken(waits),
                 },
                 Put::Closed => return,
@@ -161,6 +168,24 @@ fn camera<'scope>(
             }
         }
     });
+}
+
+/// Writes down in the journal what the intakes of folders leave out, until there are none, and tells the kiosk.
+fn write_left_out(asked: Receiver<Asked>, journal: &Journal, messages: &Sender<Message>) {
+    for (photographs, answer) in asked {
+        let event = match journal.leave_out(&photographs) {
+            Ok(()) => Some(Event::LeftOut(photographs.len().try_into().unwrap_or(u32::MAX))),
+            Err(error) => {
+                tracing::error!("{error}");
+                error.storage().map(Event::NotKept)
+            }
+        };
+        // An intake that has ended asks again after the next start, a kiosk that has ended needs no count.
+        let _ = answer.send(matches!(event, Some(Event::LeftOut(_))));
+        if let Some(event) = event {
+            let _ = messages.send(Message::Event(event));
+        }
+    }
 }
 
 /// What each second brings.

@@ -345,7 +345,7 @@ impl<'a> Device<'a> {
     fn leave_out(&self, photographs: &[u32]) -> Vec<Event> {
         let found = photographs.iter().filter_map(|&number| self.photographs.take(number));
         let left_out = found.map(|photograph| self.photographs.pass_over(photograph, self.journal));
-        left_out.map(|done| done.map_or_else(Event::ExamNotKept, |()| Event::LeftOut)).collect()
+        left_out.map(|done| done.map_or_else(Event::ExamNotKept, |()| Event::LeftOut(1))).collect()
     }
 
     fn wake_outbox(&self) {

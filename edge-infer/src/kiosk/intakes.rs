@@ -11,7 +11,7 @@ use glaucoma_exchange::intake::folder::Folder;
 use glaucoma_exchange::intake::rpicam::Rpicam;
 use glaucoma_exchange::intake::scp::Scp;
 use glaucoma_exchange::intake::{
-    self, Hints, Inbox, Incoming, Intake, IntakeError, LiveView, Running, Status,
+    self, Hints, Inbox, Incoming, Intake, IntakeError, LeaveOut, LiveView, Running, Status,
 };
 use serde::{Deserialize, Serialize};
 
@@ -189,20 +189,23 @@ pub struct Intakes {
 }
 
 impl Intakes {
-    /// Starts what the configuration names. Photographs come out of the receiver, live pictures go into `view`.
+    /// Starts what the configuration names. Photographs come out of the receiver, live pictures go into `view`;
+    /// `leave_out` says which files of the folders are left out, if any are.
     ///
     /// # Errors
     /// The inbox cannot be used, the port not be had, no thread be made.
     pub fn start(
         config: &IntakeConfig,
         view: impl LiveView,
+        leave_out: Option<Arc<dyn LeaveOut>>,
     ) -> Result<(Self, Receiver<Incoming>), IntakeError> {
         let inbox = Arc::new(Inbox::open(&config.inbox)?);
         let (sender, receiver) = intake::channel(CHANNEL);
         let offline_after = Duration::from_secs(config.offline_after_s);
         let mut intakes = Self { running: Vec::new(), inbox, sender, offline_after, shutter: None };
         for folder in &config.folders {
-            intakes.add(Folder::new(folder.clone()))?;
+            let leave_out = leave_out.clone();
+            intakes.add(Folder { leave_out, ..Folder::new(folder.clone()) })?;
         }
         if let Some(DicomIntake { address, ae_title, allowed }) = &config.dicom {
             let allowed: Vec<&str> = allowed.iter().map(String::as_str).collect();

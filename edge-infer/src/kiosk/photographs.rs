@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
 
 use glaucoma_common::photo::sha256_hex;
 use glaucoma_common::reading::Laterality;
@@ -84,12 +84,12 @@ pub enum Put {
 pub struct Photographs {
     shelf: Mutex<Shelf>,
     changed: Condvar,
+    /// What is left out as it comes.
+    standing: Arc<RwLock<Standing>>,
 }
 
 #[derive(Default)]
 struct Shelf {
-    /// What is left out as it comes.
-    standing: Standing,
     waiting: HashMap<u32, Photograph>,
     next: u32,
     closed: bool,
@@ -103,7 +103,7 @@ impl Photographs {
             if shelf.closed {
                 return Put::Closed;
             }
-            if photograph.stood(&shelf.standing) {
+            if photograph.stood(&self.standing.read().unwrap_or_else(PoisonError::into_inner)) {
                 return Put::Stood(Box::new(photograph));
             }
             if shelf.waiting.len() < ROOM {
@@ -113,11 +113,20 @@ impl Photographs {
         }
     }
 
-    /// What stands in the folders now is left out, when its turn comes.
+    /// What stands in the folders now is left out, when it is come upon.
     pub fn leave_out(&self, folders: &[PathBuf]) {
         let standing = Standing::now(folders);
-        self.lock().standing = standing;
+        // Whoever waits for room looks again, and so must not look between this and the call.
+        let shelf = self.lock();
+        *self.standing.write().unwrap_or_else(PoisonError::into_inner) = standing;
+        drop(shelf);
         self.changed.notify_all();
+    }
+
+    /// What is left out, shared.
+    #[must_use]
+    pub fn standing(&self) -> Arc<RwLock<Standing>> {
+        Arc::clone(&self.standing)
     }
 
     /// Writes down in the journal that a photograph was left out, and is done with it.
@@ -125,7 +134,7 @@ impl Photographs {
     /// # Errors
     /// What the journal could not take waits again.
     pub fn pass_over(&self, photograph: Photograph, journal: &Journal) -> Result<(), Arrival> {
-        match journal.leave_out(&sha256_hex(&photograph.bytes)) {
+        match journal.leave_out(&[sha256_hex(&photograph.bytes)]) {
             Ok(()) => {
                 photograph.settle();
                 Ok(())

@@ -4,8 +4,11 @@
 use std::collections::HashMap;
 use std::fs::Metadata;
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Sender, SyncSender, sync_channel};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::SystemTime;
 
+use glaucoma_exchange::intake::LeaveOut;
 use walkdir::WalkDir;
 
 /// As many as an intake looks at of one folder.
@@ -40,9 +43,36 @@ impl Standing {
         let archive = origin.split_once('!').map(|(archive, _)| archive);
         [Some(origin), archive].into_iter().flatten().any(|path| {
             let path = Path::new(path);
-            let before = self.0.get(path);
-            before.is_some_and(|before| path.metadata().is_ok_and(|now| look(&now) == *before))
+            path.metadata().is_ok_and(|now| self.still(path, &now))
         })
+    }
+
+    fn still(&self, path: &Path, now: &Metadata) -> bool {
+        self.0.get(path).is_some_and(|before| *before == look(now))
+    }
+}
+
+/// Photographs, by their SHA-256, that are to be written down as left out, and where to say whether they are.
+pub type Asked = (Vec<String>, SyncSender<bool>);
+
+/// What the intakes of folders are told: what stands there, and where they say what they left out.
+#[derive(Debug)]
+pub struct PassOver {
+    /// Shared with what waits.
+    pub standing: Arc<RwLock<Standing>>,
+    /// To whoever writes it down.
+    pub writer: Sender<Asked>,
+}
+
+impl LeaveOut for PassOver {
+    fn stands(&self, path: &Path, now: &Metadata) -> bool {
+        self.standing.read().unwrap_or_else(PoisonError::into_inner).still(path, now)
+    }
+
+    fn written(&self, photographs: &[String]) -> bool {
+        let (answer, answered) = sync_channel(1);
+        let asked = self.writer.send((photographs.to_vec(), answer));
+        asked.is_ok() && answered.recv() == Ok(true)
     }
 }
 

@@ -5,25 +5,33 @@
 //! [`Folder::damaged_after`], so that the exam can say what is wrong. Notifications only shorten the wait: they
 //! get lost on network file systems and when a card is pulled, so the folder is looked through at the start
 //! and every [`Folder::scan_every`] anyway.
+//!
+//! Files that are left out ([`LeaveOut`]) are neither decoded nor copied: they are read for their hash alone, some at a
+//! time after each look, so that whatever else comes does not wait for them.
 
 use std::collections::{HashMap, HashSet};
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant, SystemTime};
 
 use glaucoma_common::photo::{self, Limits};
 use notify::{RecursiveMode, Watcher};
 
-use super::{Hints, Intake, IntakeError, Offered, Outlet, zip_export};
+use super::{Hints, Intake, IntakeError, LeaveOut, Offered, Outlet, zip_export};
 
 /// Folders within folders that are looked into; cameras use two.
 const MAX_DEPTH: usize = 8;
 
 /// Most files of a card that are looked at.
 const MAX_FILES: usize = 100_000;
+
+/// How long files that are left out are read, and how many at most, before the folder is looked through again.
+const LEAVE_OUT_FOR: Duration = Duration::from_millis(250);
+const LEAVE_OUT_MOST: usize = 256;
 
 /// What counts as a sign of life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,6 +57,8 @@ pub struct Folder {
     pub sign: Sign,
     /// What a photograph may be.
     pub limits: Limits,
+    /// Which files are left out; `None`: none.
+    pub leave_out: Option<Arc<dyn LeaveOut>>,
 }
 
 impl Folder {
@@ -62,6 +72,7 @@ impl Folder {
             damaged_after: Duration::from_secs(10),
             sign: Sign::Folder,
             limits: Limits::default(),
+            leave_out: None,
         }
     }
 }
@@ -81,6 +92,17 @@ struct Known {
     since: Instant,
     /// Nothing more is to be done while it looks like this.
     done: bool,
+}
+
+/// What a look through the folder leaves to be done.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Left {
+    /// Nothing before something happens.
+    Nothing,
+    /// A file waits for another look.
+    Waiting,
+    /// There are more files to leave out.
+    Standing,
 }
 
 /// What came of a look into a file.
@@ -110,39 +132,40 @@ impl Intake for Folder {
                 continue;
             }
             let watch = watch.get_or_insert_with(|| Watch::new(&self.path));
-            let waiting = self.look(&mut known, &finished, outlet)?;
-            finished = watch.wait(
-                if waiting { self.settle } else { self.scan_every },
-                self.settle,
-                outlet,
-                || self.path.is_dir(),
-            );
+            let time = match self.look(&mut known, &finished, outlet)? {
+                Left::Nothing => self.scan_every,
+                Left::Waiting => self.settle,
+                // Long enough to hear of what is finished.
+                Left::Standing => Duration::from_millis(1),
+            };
+            finished = watch.wait(time, self.settle, outlet, || self.path.is_dir());
         }
         Ok(())
     }
 }
 
 impl Folder {
-    /// Looks through the folder once; says whether a file is waiting for another look. One look is enough for
-    /// `finished` files, whose writers have let go of them.
+    /// Looks through the folder once; says what is left. One look is enough for `finished` files, whose writers have let
+    /// go of them.
     fn look(
         &self,
         known: &mut HashMap<PathBuf, Known>,
         finished: &HashSet<PathBuf>,
         outlet: &Outlet,
-    ) -> Result<bool, IntakeError> {
+    ) -> Result<Left, IntakeError> {
         if self.sign == Sign::Folder && self.path.is_dir() {
             outlet.alive();
         }
         let mut seen = HashMap::new();
         let (mut waiting, mut full) = (false, false);
+        let mut standing = Vec::new();
         let walk = walkdir::WalkDir::new(&self.path).max_depth(MAX_DEPTH).sort_by_file_name();
         // What cannot be listed is absent: the card may be half out.
         let walk =
             walk.into_iter().filter_entry(|entry| entry.depth() == 0 || !is_hidden(entry.path()));
         for entry in walk.filter_map(Result::ok).take(MAX_FILES) {
             if outlet.stopped() {
-                return Ok(false);
+                return Ok(Left::Nothing);
             }
             let path = entry.path();
             if !entry.file_type().is_file() || !(is_photograph(path) || is_zip(path)) {
@@ -163,7 +186,15 @@ impl Folder {
                     continue;
                 }
             };
-            if !file.done && !full {
+            // Another look may have come sooner, for another file.
+            let early = file.since.elapsed() < self.settle && !finished.contains(path);
+            let stands = |folder: &dyn LeaveOut| folder.stands(path, &metadata);
+            if !file.done && !early && self.leave_out.as_deref().is_some_and(stands) {
+                standing.push((path.to_owned(), file));
+                seen.insert(path.to_owned(), file);
+                continue;
+            }
+            if !file.done && !early && !full {
                 let opened = self.open(path, &file, outlet)?;
                 file.done = matches!(opened, Opened::Done);
                 // What is offered in vain is written and removed: one such file a look is enough.
@@ -173,7 +204,66 @@ impl Folder {
             seen.insert(path.to_owned(), file);
         }
         *known = seen;
-        Ok(waiting)
+        Ok(match self.pass_over(&standing, known, outlet)? {
+            Left::Nothing if waiting => Left::Waiting,
+            left => left,
+        })
+    }
+
+    /// Leaves out some of the files that are left out; says what is left of them.
+    fn pass_over(
+        &self,
+        standing: &[(PathBuf, Known)],
+        known: &mut HashMap<PathBuf, Known>,
+        outlet: &Outlet,
+    ) -> Result<Left, IntakeError> {
+        let Some(leave_out) = self.leave_out.as_deref() else { return Ok(Left::Nothing) };
+        let begun = Instant::now();
+        let (mut hashes, mut done) = (Vec::new(), Vec::new());
+        for (path, file) in standing.iter().take(LEAVE_OUT_MOST) {
+            if begun.elapsed() >= LEAVE_OUT_FOR || outlet.stopped() {
+                break;
+            }
+            let found = self.hashes(path, file);
+            // One that has become another file meanwhile is looked at like any other.
+            let stands = path.metadata().is_ok_and(|now| leave_out.stands(path, &now));
+            if let (Some(found), true) = (found, stands) {
+                hashes.extend(found);
+                done.push(path);
+            }
+        }
+        if !outlet.pass_over(hashes, leave_out)? {
+            return Ok(Left::Waiting);
+        }
+        for path in &done {
+            known.entry((*path).clone()).and_modify(|file| file.done = true);
+        }
+        Ok(match done.len() {
+            all if all == standing.len() => Left::Nothing,
+            0 => Left::Waiting,
+            _ => Left::Standing,
+        })
+    }
+
+    /// The SHA-256 of a file's photographs; `None` where it cannot be read so far.
+    fn hashes(&self, path: &Path, file: &Known) -> Option<Vec<String>> {
+        if !is_zip(path) {
+            if file.look.bytes > self.limits.max_bytes as u64 {
+                return Some(Vec::new());
+            }
+            return Some(vec![photo::sha256_hex(&read(path, file.look.bytes).ok()?)]);
+        }
+        let mut hashes = Vec::new();
+        let read = zip_export::each_photograph(
+            File::open(path).ok()?,
+            self.limits.max_bytes,
+            |_, bytes| {
+                hashes.push(photo::sha256_hex(&bytes));
+                true
+            },
+        );
+        let given_up = file.since.elapsed() >= self.damaged_after;
+        (read.is_ok() || given_up).then_some(hashes)
     }
 
     fn open(&self, path: &Path, file: &Known, outlet: &Outlet) -> Result<Opened, IntakeError> {
@@ -189,6 +279,10 @@ impl Folder {
         }
         // Into memory first: where the card is pulled here, nothing was written.
         let Ok(bytes) = read(path, file.look.bytes) else { return Ok(Opened::Wait) };
+        // Not decoded for nothing: a card that stays in its slot, or comes back, holds them all.
+        if outlet.knows(&photo::sha256_hex(&bytes)) {
+            return Ok(Opened::Done);
+        }
         let settled = file.since.elapsed() >= self.damaged_after;
         if photo::decode(&bytes, &self.limits).is_err() && !settled {
             return Ok(Opened::Wait);

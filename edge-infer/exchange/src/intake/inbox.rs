@@ -112,7 +112,7 @@ impl Inbox {
         }
         match sender.try_send(Incoming { bytes, sha256: sha256.clone(), origin, hints, copy }) {
             Ok(()) => {
-                taken.note(&sha256).map_err(failed("adding to taken.txt in", &self.folder))?;
+                taken.note(&[sha256]).map_err(failed("adding to taken.txt in", &self.folder))?;
                 Ok(Offered::Taken)
             }
             Err(TrySendError::Full(back) | TrySendError::Disconnected(back)) => {
@@ -122,16 +122,48 @@ impl Inbox {
         }
     }
 
+    /// Whether a photograph was ever taken or left out.
+    pub(super) fn knows(&self, sha256: &str) -> bool {
+        self.taken.lock().unwrap_or_else(PoisonError::into_inner).hashes.contains(sha256)
+    }
+
+    /// Knows photographs from now on without taking them, once `written` has put those of them durably down that were not
+    /// known. Says whether it has; if not, nothing is known that was not before.
+    pub(super) fn pass_over(
+        &self,
+        mut photographs: Vec<String>,
+        written: impl FnOnce(&[String]) -> bool,
+    ) -> Result<bool, IntakeError> {
+        // Held throughout: none of them may be taken meanwhile.
+        let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut new = HashSet::new();
+        photographs.retain(|one| !taken.hashes.contains(one) && new.insert(one.clone()));
+        if photographs.is_empty() {
+            return Ok(true);
+        }
+        if !written(&photographs) {
+            return Ok(false);
+        }
+        taken.note(&photographs).map_err(failed("adding to taken.txt in", &self.folder))?;
+        Ok(true)
+    }
+
     fn note(&self, sha256: &str) -> Result<(), IntakeError> {
         let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
-        taken.note(sha256).map_err(failed("adding to taken.txt in", &self.folder))
+        taken.note(&[sha256.to_owned()]).map_err(failed("adding to taken.txt in", &self.folder))
     }
 }
 
 impl Taken {
-    fn note(&mut self, sha256: &str) -> io::Result<()> {
-        if self.hashes.insert(sha256.to_owned()) {
-            writeln!(self.list, "{sha256}")?;
+    fn note(&mut self, photographs: &[String]) -> io::Result<()> {
+        let mut lines = String::new();
+        for sha256 in photographs {
+            if self.hashes.insert(sha256.clone()) {
+                lines.extend([sha256, "\n"]);
+            }
+        }
+        if !lines.is_empty() {
+            self.list.write_all(lines.as_bytes())?;
             self.list.sync_data()?;
         }
         Ok(())

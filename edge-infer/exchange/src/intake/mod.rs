@@ -20,7 +20,9 @@ pub mod scp;
 #[cfg(feature = "v4l")]
 pub mod v4l;
 
-use std::path::PathBuf;
+use std::fmt::Debug;
+use std::fs::Metadata;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -142,6 +144,16 @@ pub trait LiveView: Send + 'static {
     fn show(&mut self, picture: RgbImage);
 }
 
+/// Who says which files of a folder are left out: passed over without being taken.
+pub trait LeaveOut: Debug + Send + Sync + 'static {
+    /// Whether the file at this path is left out, as it is now.
+    fn stands(&self, path: &Path, now: &Metadata) -> bool;
+
+    /// Writes down that photographs, by their SHA-256, were left out; `true` once that survives a power cut. What could
+    /// not be written down is tried again.
+    fn written(&self, photographs: &[String]) -> bool;
+}
+
 /// Where an intake puts what it finds.
 #[derive(Debug)]
 pub struct Outlet {
@@ -174,6 +186,25 @@ impl Outlet {
         hints: Hints,
     ) -> Result<Offered, IntakeError> {
         self.inbox.offer(bytes, origin, hints, &self.sender)
+    }
+
+    /// Whether a photograph, by its SHA-256, was taken or left out before: it need not be offered.
+    #[must_use]
+    pub fn knows(&self, sha256: &str) -> bool {
+        self.inbox.knows(sha256)
+    }
+
+    /// Passes over photographs, by their SHA-256: those that were not known are written down with `to`, and none of them
+    /// is taken any more. Says whether that could be written.
+    ///
+    /// # Errors
+    /// Where the inbox cannot be written.
+    pub fn pass_over(
+        &self,
+        photographs: Vec<String>,
+        to: &dyn LeaveOut,
+    ) -> Result<bool, IntakeError> {
+        self.inbox.pass_over(photographs, |new| to.written(new))
     }
 
     /// Offers a photograph that its camera does not keep, until there is room for it or the intake is to end.

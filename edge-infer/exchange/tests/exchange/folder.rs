@@ -3,12 +3,13 @@
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant, SystemTime};
 
-use glaucoma_common::photo::Limits;
+use glaucoma_common::photo::{Limits, sha256_hex};
 use glaucoma_exchange::intake::folder::{Folder, Sign};
-use glaucoma_exchange::intake::{self, Inbox, Status};
+use glaucoma_exchange::intake::{self, Inbox, LeaveOut, Status};
 
 use crate::fixture::{Bench, PATIENCE, RETINA, bench, png, until};
 
@@ -22,6 +23,7 @@ fn quick(path: &Path) -> Folder {
         damaged_after: Duration::from_secs(3600),
         sign: Sign::Folder,
         limits: Limits::default(),
+        leave_out: None,
     }
 }
 
@@ -37,6 +39,75 @@ fn contents(folder: &Path) -> Vec<(PathBuf, Vec<u8>)> {
         .filter(|entry| entry.file_type().is_file())
         .map(|entry| (entry.path().to_owned(), fs::read(entry.path()).unwrap()))
         .collect()
+}
+
+/// Leaves out what had this time, and fails to write it down at first.
+#[derive(Debug, Default)]
+struct Old {
+    written: Mutex<Vec<String>>,
+    failures: AtomicU32,
+}
+
+fn long_ago() -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_secs(315_532_800)
+}
+
+impl LeaveOut for Old {
+    fn stands(&self, _: &Path, now: &fs::Metadata) -> bool {
+        now.modified().unwrap() == long_ago()
+    }
+
+    fn written(&self, photographs: &[String]) -> bool {
+        if self.failures.fetch_add(1, Ordering::Relaxed) < 2 {
+            return false;
+        }
+        self.written.lock().unwrap().extend_from_slice(photographs);
+        true
+    }
+}
+
+#[test]
+fn what_is_left_out_is_written_down_once_and_holds_nothing_up() {
+    const OLD: usize = 300;
+    let card = tempfile::tempdir().unwrap();
+    let put = |name: &str, bytes: &[u8], old: bool| {
+        fs::write(card.path().join(name), bytes).unwrap();
+        if old {
+            let file = fs::File::open(card.path().join(name)).unwrap();
+            file.set_modified(long_ago()).unwrap();
+        }
+    };
+    // None of them decodes: they are not looked into.
+    let old: Vec<String> = (0..OLD).map(|number| format!("old {}", number % (OLD - 1))).collect();
+    for (number, text) in old.iter().enumerate() {
+        put(&format!("{number:03}.jpg"), text.as_bytes(), true);
+    }
+    put("new.png", &png(1), false);
+    let leave_out = Arc::new(Old::default());
+    let folder = Folder {
+        scan_every: Duration::from_secs(60),
+        leave_out: Some(Arc::<Old>::clone(&leave_out)),
+        ..quick(card.path())
+    };
+    // No room: an old one that were taken would hold up the others.
+    let bench = bench(folder, 1, Duration::from_millis(500));
+    let photograph = bench.next();
+    assert_eq!(photograph.bytes, png(1));
+    let taken = || fs::read_to_string(bench.folder.path().join("taken.txt")).unwrap();
+    until("all are left out", || taken().lines().count() == OLD);
+    let mut written = leave_out.written.lock().unwrap().clone();
+    written.sort();
+    let mut expected: Vec<String> =
+        old[..OLD - 1].iter().map(|text| sha256_hex(text.as_bytes())).collect();
+    expected.sort();
+    assert_eq!(written, expected, "each once, the two alike as well, after two failures");
+    photograph.settle().unwrap();
+    assert!(bench.kept().is_empty(), "none was copied");
+    bench.assert_quiet();
+
+    // Another picture under an old one's name was not there when they were left out.
+    put("000.jpg", &png(2), false);
+    assert_eq!(bench.next().bytes, png(2));
 }
 
 #[test]

@@ -89,8 +89,8 @@ pub enum Event {
     ExamFailed,
     /// The journal could not take what came of a photograph, or that it was left out: the photograph waits again.
     ExamNotKept(Arrival),
-    /// A photograph was left out.
-    LeftOut,
+    /// So many photographs were left out.
+    LeftOut(u32),
     /// The storage failed; what was asked for follows as failed.
     NotKept(StorageFault),
     /// A visit is in the journal, durably.
@@ -170,14 +170,14 @@ pub enum Command {
         /// What holds.
         holds: Laterality,
     },
-    /// Photographs stay without a person: the operator left them out. Answered by [`Event::LeftOut`] for each, or
+    /// Photographs stay without a person: the operator left them out. Answered by [`Event::LeftOut`], or
     /// [`Event::ExamNotKept`].
     LeaveOut {
         /// The outside's numbers for them.
         photographs: Vec<u32>,
     },
-    /// So does all that stands on cards and in folders now; answered by [`Event::LeftOut`] for each, as its turn
-    /// comes.
+    /// So does all that stands on cards and in folders now; answered by [`Event::LeftOut`] as they are
+    /// come upon.
     LeaveOutAll {
         /// The outside's numbers for those that have come in.
         photographs: Vec<u32>,

@@ -55,7 +55,7 @@ impl Kiosk {
                 }
                 self.unasked.insert(0, arrival);
             }
-            Event::LeftOut => self.left_out += 1,
+            Event::LeftOut(count) => self.left_out = self.left_out.saturating_add(count),
             Event::NotKept(fault) => self.not_kept = Some(fault),
             Event::Saved(uid) => self.saved(&uid, true),
             Event::SaveFailed(uid) => self.saved(&uid, false),

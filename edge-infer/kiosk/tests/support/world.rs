@@ -112,7 +112,7 @@ impl FakeWorld {
                 vec![Event::ExamDone { exam, picture }]
             }
             Command::LeaveOut { photographs } | Command::LeaveOutAll { photographs } => {
-                photographs.iter().map(|_| Event::LeftOut).collect()
+                vec![Event::LeftOut(photographs.len() as u32)]
             }
             Command::TakePhotograph { .. } | Command::LiveView(_) | Command::Lock => Vec::new(),
         }

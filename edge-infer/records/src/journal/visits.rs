@@ -58,11 +58,13 @@ impl Journal {
     ///
     /// # Errors
     /// The disk.
-    pub fn leave_out(&self, photograph_sha256: &str) -> Result<(), JournalError> {
-        let details = photograph_sha256.to_owned();
+    pub fn leave_out(&self, photographs: &[String]) -> Result<(), JournalError> {
+        let photographs = photographs.to_vec();
         self.ask(move |writer| {
-            writer.transact("noting a photograph that was left out", |tx, scribe| {
-                scribe.append(tx, "photograph_left_out", None, Some(&details))
+            writer.transact("noting photographs that were left out", |tx, scribe| {
+                photographs.iter().try_for_each(|sha256| {
+                    scribe.append(tx, "photograph_left_out", None, Some(sha256))
+                })
             })
         })
     }

@@ -149,7 +149,7 @@ fn a_visit_is_closed_without_a_decision_once_and_for_all() {
     assert_eq!(noted, (OPERATOR.to_owned(), visit(1).uid.0));
 
     // A photograph that stayed without a person is noted as well.
-    journal.leave_out(&"ab".repeat(32)).unwrap();
+    journal.leave_out(&["ab".repeat(32)]).unwrap();
     let sql = "SELECT operator, details FROM audit WHERE action = 'photograph_left_out'";
     let noted: (String, String) = database.query_row(sql, (), row).unwrap();
     assert_eq!(noted, (OPERATOR.to_owned(), "ab".repeat(32)));
