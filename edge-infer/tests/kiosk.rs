@@ -87,6 +87,39 @@ fn photographs_come_from_a_card_and_results_go_to_two_servers() {
     done(&camp.journal(&["verify"], ""));
 }
 
+/// A visit that is closed without a decision leaves no photograph behind: it is delivered, then deleted here.
+#[test]
+fn a_closed_visit_is_delivered_and_its_photograph_deleted() {
+    let (pictures, results) = (Server::start(stored), Server::start(transacted));
+    let camp = Camp::founded_with(&format!(
+        "[device]\nserial = \"EI-1\"\n[outbox]\ndelete_after_days = 0\n\
+         [outbox.dicomweb]\nurl = \"{}\"\n[outbox.fhir]\nurl = \"{}\"\n",
+        pictures.url, results.url
+    ));
+    let left = format!("photograph {}\nbutton down\nbutton ok\n", retina().display());
+    done(&camp.day(&format!("{}button ok\nscan RW-7\nbutton ok\n{left}", unlocking())));
+    assert!(pictures.received().is_empty(), "it may still come to a decision");
+    let sealed = || std::fs::read_dir(camp.path("journal/sealed")).unwrap().count();
+    assert_eq!(sealed(), 1);
+    done(&camp.day(&format!(
+        "{}button down\nbutton ok            # without a decision\n\
+         button down\nbutton ok            # RW-7\n\
+         button up\nbutton ok              # close without a decision\nsent\n",
+        unlocking()
+    )));
+    assert_eq!(pictures.received().len(), 1);
+    let [bundle] = &results.received()[..] else { panic!("one visit, one transaction") };
+    assert!(text(bundle).contains("\"cancelled\""), "{}", text(bundle));
+    // Photographs are looked for that may go when a day begins.
+    done(&camp.day(&format!("{}wait 1s\n", unlocking())));
+    let begun = std::time::Instant::now();
+    while sealed() > 0 && begun.elapsed().as_secs() < 20 {
+        done(&camp.day("wait 1s\n"));
+    }
+    assert_eq!(sealed(), 0);
+    done(&camp.journal(&["verify"], ""));
+}
+
 /// The power goes after the first eye; the next start offers to go on, and the eye's result is there again.
 #[test]
 fn an_interrupted_visit_is_gone_on_with_or_closed() {

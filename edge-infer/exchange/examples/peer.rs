@@ -100,7 +100,7 @@ fn make(file: &Path, folder: &Path) -> Outcome {
     for (name, identity) in
         [("visit.json", subject.identity), ("deidentified.json", pseudonym.identity)]
     {
-        let bundle = bundle(&visit, &programme, identity)?;
+        let bundle = bundle(&visit, false, &programme, identity)?;
         std::fs::write(folder.join(name), serde_json::to_vec_pretty(&bundle)?)?;
     }
     Ok(())

@@ -216,8 +216,9 @@ impl<'a> Device<'a> {
     }
 
     fn close(&mut self, uid: Uid) -> Answer {
-        self.journal.close_visit(&uid)?;
-        Ok(vec![Event::VisitClosed(uid)])
+        self.journal.close_visit(&uid, &self.config.outbox.kinds())?;
+        self.wake_outbox();
+        Ok(vec![Event::VisitClosed(uid), delivered(self.journal)?])
     }
 
     /// Examines a photograph; what came of it is in the journal before it is shown.

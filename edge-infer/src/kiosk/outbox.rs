@@ -14,7 +14,7 @@ use glaucoma_exchange::outbox::stow::Stow;
 use glaucoma_exchange::outbox::{Deliver, DeliverError, Endpoint, EndpointError, backoff};
 use glaucoma_kiosk::event_loop::Message;
 use glaucoma_kiosk::model::Event;
-use glaucoma_records::journal::{Delivery, DeliveryKind, Journal, JournalError, Reader};
+use glaucoma_records::journal::{Delivery, DeliveryKind, Journal, JournalError, Reader, Recorded};
 use serde::{Deserialize, Serialize};
 
 use super::intakes::check_titles;
@@ -83,7 +83,7 @@ impl OutboxConfig {
         check_titles("outbox.dicom", titles)
     }
 
-    /// What is queued of a visit when it is decided.
+    /// What is queued of a visit when it is decided, or closed without a decision.
     #[must_use]
     pub fn kinds(&self) -> Vec<DeliveryKind> {
         let images = self.dicomweb.is_some() || self.dicom.is_some();
@@ -239,8 +239,10 @@ impl<'a> Outbox<'a> {
     fn item(&self, reader: &Reader, delivery: &Delivery) -> Result<Vec<u8>, ItemError> {
         match delivery.kind {
             DeliveryKind::FhirBundle => {
-                let visit = reader.visit(&delivery.id)?.visit;
-                Ok(serde_json::to_vec(&fhir::bundle(&visit, &self.programme, Identity::Own)?)?)
+                let Recorded { visit, closed_at, .. } = reader.visit(&delivery.id)?;
+                let closed = closed_at.is_some();
+                let bundle = fhir::bundle(&visit, closed, &self.programme, Identity::Own)?;
+                Ok(serde_json::to_vec(&bundle)?)
             }
             DeliveryKind::DicomImage => {
                 let visit = reader.visit_of(&delivery.id)?.visit;

@@ -36,7 +36,7 @@ impl Writer<'_> {
             Identity::Removed => Name::Pseudonym(&recorded.pseudonym),
         };
         if wants(Format::Fhir) && !visit.exams.is_empty() {
-            self.fhir(visit, name, out)?;
+            self.fhir(recorded, name, out)?;
         }
         if wants(Format::Dicom) || wants(Format::Pdf) || wants(Format::Png) {
             let mut shown = [None, None];
@@ -50,9 +50,10 @@ impl Writer<'_> {
         Ok(())
     }
 
-    fn fhir(&self, visit: &Visit, name: Name, out: &mut Out) -> Result<(), ReportsError> {
+    fn fhir(&self, recorded: &Recorded, name: Name, out: &mut Out) -> Result<(), ReportsError> {
+        let Recorded { visit, closed_at, .. } = recorded;
         let file = format!("fhir/{}.json", name.appears(&visit.uid).0);
-        match fhir::bundle(visit, self.what.programme, name) {
+        match fhir::bundle(visit, closed_at.is_some(), self.what.programme, name) {
             Ok(bundle) => match serde_json::to_vec_pretty(&bundle) {
                 Ok(bytes) => out.write(&file, &bytes)?,
                 Err(error) => out.problem(&file, &error),

@@ -52,13 +52,15 @@ pub enum FhirError {
 /// and, if so, probability and vertical cup-to-disc ratio; the report, and the referral if there is one.
 ///
 /// The best photograph of an eye is the one that speaks for it ([`speaks_for`]). An open visit's report is
-/// *preliminary*; sent again when it is decided, it takes its own place. Under a pseudonym its resources are others,
+/// *preliminary*; sent again when it is decided, it takes its own place. That of a visit that was `closed` without a
+/// decision is *cancelled*; what was found of its photographs stands. Under a pseudonym its resources are others,
 /// whose UIDs are those of the de-identified DICOM objects; ages are in neither.
 ///
 /// # Errors
 /// Where something is empty that must not be, or a number is none.
 pub fn bundle(
     visit: &Visit,
+    closed: bool,
     programme: &Programme,
     identity: Identity,
 ) -> Result<Bundle, FhirError> {
@@ -80,6 +82,7 @@ pub fn bundle(
     let url_of = |role: &str| url(&identity.appears(&derive(&visit.uid, role)));
     let mut writer = Writer {
         visit,
+        closed,
         programme,
         identity,
         patient: url_of("patient"),
@@ -128,6 +131,8 @@ impl Identifier {
 
 struct Writer<'a> {
     visit: &'a Visit,
+    /// Without a decision, for good.
+    closed: bool,
     programme: &'a Programme,
     identity: Identity<'a>,
     patient: String,
@@ -305,6 +310,10 @@ impl Writer<'_> {
         let uid = self.uid("report");
         let identifier = Identifier::of(&uid);
         let (conclusion, codes) = match &self.visit.decision {
+            None if self.closed => (
+                Some("Closed without a decision.".to_owned()),
+                vec![local("closed-without-decision", "Closed without a decision")],
+            ),
             None => (None, Vec::new()),
             Some(Decision::NotSuspected) => (
                 Some("Nothing found that this screening looks for.".to_owned()),
@@ -320,7 +329,11 @@ impl Writer<'_> {
         let performer = site.map(|site| Reference { display: Some(site), reference: None });
         let report = DiagnosticReport {
             identifier: vec![identifier.clone()],
-            status: if self.visit.decision.is_some() { "final" } else { "preliminary" },
+            status: match (&self.visit.decision, self.closed) {
+                (Some(_), _) => "final",
+                (None, true) => "cancelled",
+                (None, false) => "preliminary",
+            },
             category: vec![CodeableConcept {
                 coding: vec![Coding {
                     system: "http://terminology.hl7.org/CodeSystem/v2-0074",

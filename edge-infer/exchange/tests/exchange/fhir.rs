@@ -21,7 +21,7 @@ fn programme() -> Programme {
 }
 
 fn written(visit: &Visit) -> Value {
-    serde_json::to_value(bundle(visit, &programme(), Identity::Own).unwrap()).unwrap()
+    serde_json::to_value(bundle(visit, false, &programme(), Identity::Own).unwrap()).unwrap()
 }
 
 fn of_kind<'a>(bundle: &'a Value, kind: &'a str) -> impl Iterator<Item = &'a Value> {
@@ -127,25 +127,50 @@ fn a_retake_gives_way_to_the_photograph_that_was_graded() {
     );
 }
 
+/// Whoever reads it must not wait for a decision, and must not miss what was found.
+#[test]
+fn a_visit_closed_without_a_decision_says_so_and_keeps_its_findings() {
+    let mut visit = visit();
+    visit.decision = None;
+    let bundle = bundle(&visit, true, &programme(), Identity::Own).unwrap();
+    let bundle = serde_json::to_value(bundle).unwrap();
+    let report = of_kind(&bundle, "DiagnosticReport").next().unwrap();
+    assert_eq!(report["status"], "cancelled");
+    assert_eq!(report["conclusion"], "Closed without a decision.");
+    assert_eq!(of_kind(&bundle, "ServiceRequest").count(), 0);
+    let probability = observation(&bundle, "gradable", "Right eye").unwrap();
+    assert_eq!(
+        (&probability["status"], &probability["valueBoolean"]),
+        (&json!("final"), &json!(true))
+    );
+}
+
 #[test]
 fn what_fhir_cannot_hold_is_an_error() {
     let mut nameless = visit();
     nameless.person.id = " ".into();
-    assert!(matches!(bundle(&nameless, &programme(), Identity::Own), Err(FhirError::Empty(_))));
+    assert!(matches!(
+        bundle(&nameless, false, &programme(), Identity::Own),
+        Err(FhirError::Empty(_))
+    ));
     let mut nan = visit();
     if let Finding::Graded { vcdr, .. } = &mut nan.exams[0].finding {
         *vcdr = f64::NAN;
     }
-    assert!(matches!(bundle(&nan, &programme(), Identity::Own), Err(FhirError::NotFinite { .. })));
+    assert!(matches!(
+        bundle(&nan, false, &programme(), Identity::Own),
+        Err(FhirError::NotFinite { .. })
+    ));
     let mut empty = visit();
     empty.exams.clear();
-    assert!(matches!(bundle(&empty, &programme(), Identity::Own), Err(FhirError::Empty(_))));
+    assert!(matches!(bundle(&empty, false, &programme(), Identity::Own), Err(FhirError::Empty(_))));
 }
 
 #[test]
 fn under_a_pseudonym_nothing_of_the_person_is_left() {
     let (visit, programme) = (visit(), programme());
-    let text = |identity| serde_json::to_string(&bundle(&visit, &programme, identity).unwrap());
+    let text =
+        |identity| serde_json::to_string(&bundle(&visit, false, &programme, identity).unwrap());
     let open = text(Identity::Own).unwrap();
     let hidden = text(Identity::Pseudonym("X-1")).unwrap();
     let uid = derive(&visit.uid, "patient");
@@ -173,7 +198,8 @@ fn under_a_pseudonym_nothing_of_the_person_is_left() {
 fn a_pseudonyms_uids_are_those_of_its_dicom_objects() {
     let (visit, station) = (visit(), station());
     let identity = Identity::Pseudonym("X-1");
-    let bundle = serde_json::to_value(bundle(&visit, &programme(), identity).unwrap()).unwrap();
+    let bundle =
+        serde_json::to_value(bundle(&visit, false, &programme(), identity).unwrap()).unwrap();
     let study = of_kind(&bundle, "ImagingStudy").next().unwrap();
     let exam = &visit.exams[0];
     let burned_in = Some(false);

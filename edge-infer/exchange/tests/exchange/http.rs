@@ -161,7 +161,7 @@ fn transaction() -> Vec<u8> {
         device_system: "urn:oid:2.25.6".into(),
         station: station(),
     };
-    serde_json::to_vec(&bundle(&visit(), &programme, Identity::Own).unwrap()).unwrap()
+    serde_json::to_vec(&bundle(&visit(), false, &programme, Identity::Own).unwrap()).unwrap()
 }
 
 fn fhir(status: &'static str, body: &Value) -> Result<String, DeliverError> {

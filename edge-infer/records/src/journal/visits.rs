@@ -102,15 +102,23 @@ impl Journal {
         })
     }
 
-    /// Closes a visit without a decision: nothing is added to it any more. Again, it changes nothing.
+    /// Closes a visit without a decision: nothing is added to it any more. In the same transaction the visit, if it has
+    /// photographs, and each of them is queued for delivery by `kinds`, as with a decision. Again, it changes nothing.
     ///
     /// # Errors
     /// Locked; no such visit; it is decided; the disk.
-    pub fn close_visit(&self, visit: &Uid) -> Result<(), JournalError> {
-        let visit = visit.clone();
+    pub fn close_visit(&self, visit: &Uid, kinds: &[DeliveryKind]) -> Result<(), JournalError> {
+        let (visit, kinds) = (visit.clone(), kinds.to_vec());
         self.ask(move |writer| {
             writer.session()?;
-            writer.transact("closing a visit", |tx, scribe| close(tx, scribe, &visit))
+            writer.transact("closing a visit", |tx, scribe| {
+                close(tx, scribe, &visit)?;
+                // Nobody was examined where there is no photograph: there is nothing to tell.
+                if has_exams(tx, &visit)? {
+                    deliveries::queue_visit(tx, scribe, &visit, &kinds)?;
+                }
+                Ok(())
+            })
         })
     }
 }
@@ -338,6 +346,12 @@ fn decide(
     tx.execute(sql, params![visit.0, decision])
         .map_err(JournalError::database("recording a decision"))?;
     scribe.record(tx, "visit_decided", Table::Visits, &visit.0)
+}
+
+fn has_exams(connection: &Connection, visit: &Uid) -> Result<bool, JournalError> {
+    let sql = "SELECT EXISTS (SELECT 1 FROM exams WHERE visit = ?1)";
+    let found = connection.query_row(sql, [&visit.0], |row| row.get(0));
+    found.map_err(JournalError::database("looking for exams"))
 }
 
 fn close(tx: &Transaction, scribe: &Scribe, visit: &Uid) -> Result<(), JournalError> {

@@ -133,9 +133,9 @@ fn a_visit_is_closed_without_a_decision_once_and_for_all() {
         open.into_iter().map(|recorded| recorded.visit.person.id).collect::<Vec<_>>()
     };
     assert_eq!(open(), ["P-0000", "P-0001", "P-0003"]);
-    journal.close_visit(&visit(1).uid).unwrap();
+    journal.close_visit(&visit(1).uid, &[]).unwrap();
     let rows = journal.reader().unwrap().verify(None).unwrap().audit_rows;
-    journal.close_visit(&visit(1).uid).unwrap();
+    journal.close_visit(&visit(1).uid, &[]).unwrap();
     assert_eq!(journal.reader().unwrap().verify(None).unwrap().audit_rows, rows);
     assert_eq!(open(), ["P-0000", "P-0003"]);
     let closed = journal.reader().unwrap().visit(&visit(1).uid).unwrap();
@@ -160,13 +160,13 @@ fn a_visit_is_closed_without_a_decision_once_and_for_all() {
     refused(examine(&journal, &visit(1), 3, 100).map(drop));
     refused(journal.confirm_eye(&exam.uid));
     refused(journal.decide_visit(&visit(1).uid, &Decision::NotSuspected, &[]));
-    let decided = journal.close_visit(&visit(2).uid);
+    let decided = journal.close_visit(&visit(2).uid, &[]);
     assert!(matches!(decided, Err(JournalError::Decided(_))), "{decided:?}");
-    assert!(matches!(journal.close_visit(&visit(9).uid), Err(JournalError::NoVisit(_))));
+    assert!(matches!(journal.close_visit(&visit(9).uid, &[]), Err(JournalError::NoVisit(_))));
     let counts = journal.reader().unwrap().summary(period(86_400)).unwrap();
     assert_eq!((counts.visits, counts.examined, counts.open, counts.closed), (4, 1, 2, 1));
     journal.lock().unwrap();
-    assert!(matches!(journal.close_visit(&visit(0).uid), Err(JournalError::Locked)));
+    assert!(matches!(journal.close_visit(&visit(0).uid, &[]), Err(JournalError::Locked)));
 }
 
 #[test]

@@ -53,7 +53,7 @@ fn an_older_journal_is_read_verified_and_continued() {
     let open = journal.reader().unwrap().open_visits().unwrap();
     for recorded in &open {
         assert_eq!(recorded.closed_at, None);
-        journal.close_visit(&recorded.visit.uid).unwrap();
+        journal.close_visit(&recorded.visit.uid, &[]).unwrap();
     }
     assert_eq!(
         journal.reader().unwrap().summary(period(86_400)).unwrap().closed,

@@ -76,6 +76,34 @@ fn a_delivery_is_claimed_fails_waits_and_arrives() {
     journal.reader().unwrap().verify(None).unwrap();
 }
 
+/// What was photographed before a visit was closed is delivered, and goes after it, as after a decision.
+#[test]
+fn a_closed_visit_is_delivered_and_its_photographs_go() {
+    let folder = tempfile::tempdir().unwrap();
+    let clock = HandClock::at(MORNING);
+    drop(found(folder.path()));
+    let journal = open_at(folder.path(), &clock).unwrap();
+    journal.unlock(OPERATOR, PIN).unwrap();
+    for number in 0..2 {
+        journal.begin_visit(&visit(number)).unwrap();
+    }
+    examine(&journal, &visit(0), 0, 500).unwrap();
+    let kinds = [DicomImage, FhirBundle];
+    for number in [0, 1, 0] {
+        journal.close_visit(&visit(number).uid, &kinds).unwrap();
+    }
+    assert_eq!(waiting(&journal), 2, "nobody was photographed in the other");
+    journal.acknowledge(DicomImage, &exam_uid(0), "stored").unwrap();
+    clock.pass(30 * 86_400);
+    assert_eq!(journal.retire_photographs(7).unwrap(), 0, "the visit has not arrived");
+    journal.acknowledge(FhirBundle, &visit(0).uid, "201 Created").unwrap();
+    clock.pass(7 * 86_400);
+    assert_eq!(journal.retire_photographs(7).unwrap(), 1);
+    let closed = journal.reader().unwrap().visit(&visit(0).uid).unwrap();
+    assert_eq!((closed.closed_at.is_some(), closed.visit.exams.len()), (true, 1));
+    journal.reader().unwrap().verify(None).unwrap();
+}
+
 #[test]
 fn a_photograph_goes_some_days_after_the_last_acknowledgement() {
     let folder = tempfile::tempdir().unwrap();

@@ -19,7 +19,7 @@ fn journal(folder: &Path) {
         journal.decide_visit(&visit(number).uid, &Decision::NotSuspected, &kinds).unwrap();
     }
     journal.begin_visit(&visit(2)).unwrap();
-    journal.close_visit(&visit(2).uid).unwrap();
+    journal.close_visit(&visit(2).uid, &[]).unwrap();
     journal.acknowledge(DeliveryKind::FhirBundle, &visit(0).uid, "201 Created").unwrap();
     drop(journal);
     std::fs::copy(folder.join("journal/journal.db"), folder.join("copy.db")).unwrap();
