@@ -187,10 +187,15 @@ fn a_card_with_old_photographs_is_passed_over_at_once() {
         "incoming\n".repeat(8)
     );
     let child = camp.start_day(&script);
-    // The new one comes once the old ones were passed over; its camera believes it is 1980.
+    // The new one comes once the old ones were passed over and it is waited for; its camera believes it is 1980.
     let taken = || std::fs::read_to_string(camp.path("inbox/taken.txt")).unwrap_or_default();
     let begun = std::time::Instant::now();
-    while taken().lines().count() < OLD && begun.elapsed().as_secs() < 100 {
+    let visits = || {
+        let summary = done(&camp.journal(&["summary"], ""));
+        serde_json::from_str::<Value>(&summary).unwrap()["visits"].as_u64()
+    };
+    while (taken().lines().count() < OLD || visits() != Some(1)) && begun.elapsed().as_secs() < 100
+    {
         std::thread::sleep(std::time::Duration::from_millis(50));
     }
     std::fs::copy(retina(), camp.path("new")).unwrap();
