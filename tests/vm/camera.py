@@ -228,9 +228,11 @@ def on_screen(machine):
     time.sleep(4)
     machine.seen("offline-again", lambda screen: not live(screen))
     plug(machine, BARS_75)
-    machine.seen("live-again", live)
+    photograph_screen = machine.seen("live-again", live)
     machine.slowly("ret")
-    machine.seen("result", lambda screen: not live(screen))
+    # The bars are on the next screen too: they are the photograph.
+    is_result = lambda screen: title(screen) != title(photograph_screen)
+    machine.seen("result", is_result)
     for _ in range(30):
         summary = "".join(machine.run("edge-infer journal --config /tmp/camp.toml summary"))
         if re.search(r'"photographs": *1\b', summary):
@@ -238,8 +240,8 @@ def on_screen(machine):
         time.sleep(1)
     else:
         raise AssertionError(summary)
-    time.sleep(2)
-    machine.seen("result", lambda screen: not live(screen))
+    time.sleep(2)  # until it is drawn
+    machine.seen("result", is_result)
     print("the photograph is in the journal", flush=True)
     machine.run("kill $KIOSK; wait $KIOSK; true")
 
