@@ -43,6 +43,21 @@ fn the_shipped_configuration_is_accepted() {
     assert_eq!(config, default, "a key left alone means the same as a key left out");
 }
 
+/// `ATTRS{...}!=` holds as soon as anything above the disk, such as the USB port, has another value; with it nothing was ever
+/// mounted. And what is known of a card must be known at every event, or its removal does not know it.
+#[test]
+fn the_udev_rules_ask_for_what_is_there_and_at_every_event() {
+    let rules = read("90-edge-infer.rules");
+    let rules: Vec<&str> = rules.lines().filter(|line| !line.starts_with('#')).collect();
+    let asks_the_wrong_way = |rule: &&str| {
+        rule.split(", ").any(|part| part.starts_with("ATTRS{") && part.contains("!="))
+    };
+    assert!(!rules.iter().any(asks_the_wrong_way));
+    let at = |part: &str| rules.iter().position(|rule| rule.contains(part)).unwrap();
+    assert!(at("ENV{EDGE_INFER}=\"card\"") < at("ACTION!=\"add\""));
+    assert!(at("ACTION!=\"add\"") < at("systemd-mount"));
+}
+
 #[test]
 fn the_examples_in_the_shipped_configuration_are_accepted() {
     let shipped = read("camp.toml");
