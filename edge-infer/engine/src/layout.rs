@@ -23,6 +23,11 @@ impl Layout {
         Self { side, blocks: channels.div_ceil(BLOCK) }
     }
 
+    /// Of a map of twice the side.
+    pub fn doubled(self) -> Self {
+        Self { side: 2 * self.side, ..self }
+    }
+
     /// Elements of one block of one row, border included.
     pub fn block_len(self) -> usize {
         (self.side + 2) * BLOCK

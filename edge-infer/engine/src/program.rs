@@ -71,6 +71,16 @@ pub enum Input {
     Upsampled(Place, Upsampling),
 }
 
+impl Input {
+    /// What is upsampled, and how.
+    pub fn upsampled(&self) -> Option<(Place, &Upsampling)> {
+        match self {
+            Self::Map(_) => None,
+            Self::Upsampled(from, upsampling) => Some((*from, upsampling)),
+        }
+    }
+}
+
 /// How numbers of one kind are convolved.
 pub trait Arithmetic: Element {
     /// Packed weights.

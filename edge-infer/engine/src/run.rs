@@ -71,7 +71,7 @@ struct Workspace<E> {
 }
 
 /// Where a thread upsamples the rows that it is about to convolve.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 struct Room<E> {
     rows: Vec<E>,
     line: Vec<Lanes>,
@@ -87,11 +87,8 @@ impl<E: Arithmetic> Room<E> {
         first_row: usize,
         rows: usize,
     ) -> Source<'_, E> {
-        let layout = Layout { side: 2 * from.layout.side, ..from.layout };
+        let layout = from.layout.doubled();
         let length = (rows + 2) * layout.row_len();
-        if self.rows.len() < length {
-            self.rows.resize(length, E::default());
-        }
         let made = &mut self.rows[..length];
         // At the map's ends its border is read, which holds zero.
         let above = usize::from(first_row == 0);
@@ -166,17 +163,15 @@ impl<E: Arithmetic> Runner<E> {
         }
     }
 
+    /// Large enough for a tile of any map that is upsampled.
     fn new_room(&self) -> Room<E> {
         let inputs = self.program.steps.iter().filter_map(|step| match &step.work {
             Work::Conv(_, inputs, _) => Some(inputs),
             _ => None,
         });
-        let upsampled = inputs.flatten().filter_map(|input| match input {
-            Input::Upsampled(place, _) => {
-                let side = 2 * place.layout.side;
-                Some((self.tile_rows(side) + 2) * Layout { side, ..place.layout }.row_len())
-            }
-            Input::Map(_) => None,
+        let upsampled = inputs.flatten().filter_map(Input::upsampled).map(|(from, _)| {
+            let layout = from.layout.doubled();
+            (self.tile_rows(layout.side) + 2) * layout.row_len()
         });
         Room { rows: vec![E::default(); upsampled.max().unwrap_or(0)], line: Vec::new() }
     }
@@ -251,16 +246,11 @@ impl<E: Arithmetic> Runner<E> {
     ) {
         let rooms = || rooms.lock().unwrap_or_else(PoisonError::into_inner);
         self.make(slots, output, pooled, |slots, first_row, rows| {
-            let mut room = rooms().pop().unwrap_or_default();
-            let mut upsampled = None;
-            for input in inputs {
-                if let Input::Upsampled(from, upsampling) = input {
-                    let (from, count) =
-                        (source(slots, *from), rows.len() / output.layout.row_len());
-                    upsampled = Some(room.upsample(self.form, upsampling, from, first_row, count));
-                    break;
-                }
-            }
+            let mut room = rooms().pop().unwrap_or_else(|| self.new_room());
+            let count = rows.len() / output.layout.row_len();
+            let upsampled = inputs.iter().find_map(Input::upsampled).map(|(from, upsampling)| {
+                room.upsample(self.form, upsampling, source(slots, from), first_row, count)
+            });
             let sources = inputs.iter().filter_map(|input| match input {
                 Input::Map(place) => Some(source(slots, *place)),
                 Input::Upsampled(..) => upsampled,

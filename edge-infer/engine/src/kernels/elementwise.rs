@@ -237,7 +237,7 @@ in_every_form! {
         output: &mut [E],
     ) {
         let from = source.layout;
-        let to = Layout { side: from.side * 2, ..from };
+        let to = from.doubled();
         line.resize(from.side + 1, [0.0; BLOCK]);
         let rows = output.chunks_exact_mut(to.row_len());
         for (output, (above, down)) in rows.zip(&upsampling.places[first_row..]) {
